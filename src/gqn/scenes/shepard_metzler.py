@@ -1,0 +1,153 @@
+"""Shepard-Metzler objects: chains of coloured cubes on black, as in `shepard_metzler_5_parts` and `_7_parts`.
+
+All constants were fitted to genuine released frames, which re-render at 42 dB or better after the same JPEG coding.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gqn.scenes import raycast
+from gqn.views import Cameras, Views
+
+RADIUS = 10 / 3  # of the sphere that the cameras stand on
+EDGE = 0.1678  # side of a cube
+LIFT = -0.0212  # height of the bounding box's centre
+FOV = 20.15  # degrees
+SHIFT = (-0.041, 0.027)  # of the principal point, right and down, in 64ths of the image
+NATIVE = 64  # pixels; the released frames are not antialiased
+SUPERSAMPLES = 3
+LIGHT = raycast.Light(
+    ambient=0.3, headlight=0.299, lamp=0.337 * math.sqrt(3), white=0.152, towards=(3**-0.5,) * 3
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One object: axis-aligned cubes in the world of the released cameras (z up, origin at the look-at point)."""
+
+    centres: NDArray[np.float64]  # (N, 3), in the order of the chain
+    colours: NDArray[np.float64]  # (N, 3): albedo, RGB in [0, 1]
+    edge: float = EDGE
+    light: raycast.Light = LIGHT
+    shift: tuple[float, float] = SHIFT
+
+
+@dataclass(frozen=True)
+class Family:
+    """Random chains of `parts` cubes, each of a random saturated hue."""
+
+    parts: int = 5
+    fov: ClassVar[float] = FOV
+
+    def sample(self, rng: np.random.Generator) -> Scene:
+        """A self-avoiding walk on the cubic lattice, its bounding box centred; hues uniform and independent."""
+        lattice = np.array(_walk(rng, self.parts), float)
+        centres = (lattice - (lattice.min(0) + lattice.max(0)) / 2) * EDGE
+        centres[:, 2] += LIFT
+        return Scene(centres, saturated(rng.random(self.parts)))
+
+    def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
+        """Cameras on a sphere, looking at the origin; yaw and pitch uniform on the grid of the released ones."""
+        yaw = rng.integers(0, 100, k) * (2 * math.pi / 100)
+        pitch = rng.integers(-49, 50, k) * (math.pi / 100)
+        forward = (np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch))
+        pose = np.stack([*(-RADIUS * f for f in forward), yaw, pitch], -1)
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
+    def render(
+        self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None
+    ) -> Views:
+        """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, where the released frames are not."""
+        samples = SUPERSAMPLES if (size != NATIVE if antialias is None else antialias) else 1
+        shift = (scene.shift[0] * size / 64, scene.shift[1] * size / 64)
+        frames = raycast.render(
+            _objects(scene),
+            scene.light,
+            (0.0, 0.0, 0.0),
+            cameras.pose.numpy(),
+            cameras.fov,
+            size,
+            samples,
+            shift,
+        )
+        return Views(torch.from_numpy(frames), cameras)
+
+    def inspect(
+        self, scene: Scene, cameras: Cameras, size: int = NATIVE
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Depth along the camera axis (inf: background) and index of the cube (-1: background), each (K, h, w)."""
+        shift = (scene.shift[0] * size / 64, scene.shift[1] * size / 64)
+        return raycast.inspect(_objects(scene), cameras.pose.numpy(), cameras.fov, size, shift)
+
+    def factors(self, scene: Scene) -> dict[str, Any]:
+        """`colours` (N, 3) in [0, 1] and `lattice` (N, 3), the cubes' integer places relative to the first."""
+        lattice = np.rint((scene.centres - scene.centres[0]) / scene.edge).astype(int)
+        return {"colours": scene.colours, "lattice": lattice}
+
+
+def from_description(description: dict[str, Any]) -> Scene:
+    """The scene of a fitted description: `edge`, `centres`, `colours`, and optionally `renderer`.
+
+    Lengths are in world units of the released cameras, colours are albedo in [0, 1]. `renderer` may hold `ambient`,
+    `headlight_diffuse`, `light_direction_towards`, `light_gain_per_lit_face`, `white_added_on_lit_faces` and
+    `principal_point_shift_px` (`x`, `y_down`, at 64 pixels); what is missing is as in sampled scenes.
+    """
+    given = description.get("renderer", {})
+    towards = tuple(given.get("light_direction_towards", LIGHT.towards))
+    gain = given.get("light_gain_per_lit_face")
+    light = raycast.Light(
+        ambient=given.get("ambient", LIGHT.ambient),
+        headlight=given.get("headlight_diffuse", LIGHT.headlight),
+        lamp=LIGHT.lamp
+        if gain is None
+        else gain * 3 / sum(towards),  # faces are axis-aligned: n.l is a component
+        white=given.get("white_added_on_lit_faces", LIGHT.white),
+        towards=towards,
+    )
+    shift = given.get("principal_point_shift_px", {"x": SHIFT[0], "y_down": SHIFT[1]})
+    return Scene(
+        np.array(description["centres"], float),
+        np.array(description["colours"], float),
+        description["edge"],
+        light,
+        (shift["x"], shift["y_down"]),
+    )
+
+
+def render_description(description: dict[str, Any], pose: Any, size: int = NATIVE) -> Views:
+    """Render a fitted description from cameras (K, 5): x, y, z, yaw, pitch, as released."""
+    fov = description.get("renderer", {}).get("fov_deg", FOV)
+    cameras = Cameras(torch.tensor(np.asarray(pose, np.float32)), fov)
+    return Family().render(from_description(description), cameras, size)
+
+
+def saturated(hue: NDArray[np.float64]) -> NDArray[np.float64]:
+    """RGB (*B, 3) of hues (*B,) in [0, 1), at full saturation and value."""
+    return np.clip(np.abs((hue[..., None] * 6 + (0, 4, 2)) % 6 - 3) - 1, 0, 1)
+
+
+def _walk(rng: np.random.Generator, parts: int) -> list[tuple[int, int, int]]:
+    """A self-avoiding walk that steps uniformly to the free neighbours; it starts again if it has none."""
+    path = [(0, 0, 0)]
+    while len(path) < parts:
+        x, y, z = path[-1]
+        around = [(x + 1, y, z), (x - 1, y, z), (x, y + 1, z), (x, y - 1, z), (x, y, z + 1), (x, y, z - 1)]
+        free = [p for p in around if p not in path]
+        path = [*path, free[rng.integers(len(free))]] if free else [(0, 0, 0)]
+    return path
+
+
+def _objects(scene: Scene) -> raycast.Objects:
+    n = len(scene.centres)
+    return raycast.Objects(
+        shape=np.full(n, raycast.BOX),
+        centre=scene.centres,
+        axes=np.tile(np.eye(3), (n, 1, 1)),
+        size=np.full((n, 3), scene.edge / 2),
+        colour=scene.colours,
+    )
