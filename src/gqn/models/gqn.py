@@ -1,0 +1,168 @@
+"""The Generative Query Network (Eslami et al. 2018, supplement, algorithms S1-S3 and figure S2).
+
+The step loop is the paper's; two identities keep it cheap without changing its result:
+- what does not change over the steps (camera, representation, query image) goes through its share of each ConvLSTM's
+  convolution once (see `ConvLSTM`);
+- the canvas is linear in the states drawn on it, u = sum_l up_l(h_l), and both its maps are k4 s4 without overlap, so
+  down(up(h)) is a 1x1 convolution of h, and the image is one transposed convolution of the states. The canvas is
+  therefore kept as the states drawn by each core, `drawn`, at a quarter of the image's size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gqn.layers import ConvLSTM, State, tile
+from gqn.objective import Prediction, gaussian_kl
+from gqn.representations import REPRESENTATIONS
+from gqn.views import Cameras, Views
+
+ACTIVATIONS = {"relu": F.relu, "elu": F.elu}
+
+
+class GQN(nn.Module):
+    """Draws the image seen by a query camera in `num_steps` steps, given a representation of the context views.
+
+    Its three verbs: `represent` context views, `forward` to score a known query (z from the posterior), `sample` to
+    draw unknown ones (z from the prior).
+    """
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        representation: str = "tower",
+        representation_maps: int = 256,
+        aggregate: str = "sum",
+        num_steps: int = 12,
+        num_latent_maps: int = 3,
+        num_recurrent_maps: int = 128,
+        num_canvas_maps: int = 128,
+        kernel_size: int = 5,
+        head_size: int = 5,
+        shared_cores: bool = False,
+        joint_downsampling: bool = False,
+        activation: str = "relu",
+        sigmoid_output: bool = False,
+    ):
+        super().__init__()
+        self.size = image_size // 4  # of states and latents
+        self.aggregate, self.num_steps, self.sigmoid_output = aggregate, num_steps, sigmoid_output
+        self.represent_view = REPRESENTATIONS[representation](
+            image_size, representation_maps, ACTIVATIONS[activation]
+        )
+        self.cores = nn.ModuleList(
+            Core(
+                representation_maps,
+                num_latent_maps,
+                num_recurrent_maps,
+                num_canvas_maps,
+                kernel_size,
+                head_size,
+                ACTIVATIONS[activation] if joint_downsampling else None,
+            )
+            for _ in range(1 if shared_cores else num_steps)
+        )
+        self.observe = nn.Conv2d(num_canvas_maps, 3, 1)
+
+    def represent(self, context: Views) -> Tensor:
+        """Context views (B, M), float frames, to representations (B, C, h, w): the sum (or mean) of their codes."""
+        b, m = context.frames.shape[:2]
+        codes = self.represent_view(context.frames.flatten(0, 1), context.cameras.vector().flatten(0, 1))
+        codes = codes.unflatten(0, (b, m))
+        return codes.sum(1) if self.aggregate == "sum" else codes.mean(1)
+
+    def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
+        """Score query views (B, Q), float frames, given context views (B, M); latents come from the posterior."""
+        b, q = query.frames.shape[:2]
+        r = self.represent(context)
+        mean, kl = self._draw(r, query.cameras, query.frames.flatten(0, 1), generator)
+        return Prediction(mean.unflatten(0, (b, q)), torch.stack(kl, 1).unflatten(0, (b, q)))
+
+    def sample(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the views of cameras (B, Q) from the prior: image means (B, Q, 3, H, W)."""
+        mean, _ = self._draw(representation, cameras, None, generator)
+        return mean.unflatten(0, cameras.pose.shape[:2])
+
+    def _draw(
+        self, r: Tensor, cameras: Cameras, image: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The step loop for N = B x Q images: z from the posterior if the image (N, 3, H, W) is given, else from the prior."""
+        queries = cameras.pose.shape[1]
+        v = tile(cameras.vector().flatten(0, 1), self.size, self.size)
+        r = r.expand(-1, -1, self.size, self.size).repeat_interleave(queries, 0)
+        scene = torch.cat([v.to(r), r], 1)
+        constants = [core.constants(scene, image) for core in self.cores]
+        zero = scene.new_zeros(len(scene), self.cores[0].hidden, self.size, self.size)
+        generation, inference = (zero, zero), (zero, zero)
+        drawn: list[Tensor | None] = [None] * len(self.cores)
+        kl = []
+        for step in range(self.num_steps):
+            c = step % len(self.cores)
+            core, constant = self.cores[c], constants[c]
+            prior = core.prior(generation[0]).chunk(2, 1)  # before this step's z enters the state
+            latent = prior
+            if image is not None:
+                canvas = self._downsampled(core, drawn, zero)
+                inference = core.infer(constant, canvas, generation, inference)
+                latent = core.posterior(inference[0]).chunk(2, 1)  # of the state after its update
+                kl.append(gaussian_kl(*latent, *prior).flatten(1).sum(1))
+            mean, log_std = (t.float() for t in latent)
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            generation = core.generate(constant, mean + log_std.exp() * noise, generation)
+            drawn[c] = generation[0] if drawn[c] is None else drawn[c] + generation[0]
+        return self._image(drawn), kl
+
+    def _downsampled(self, core: "Core", drawn: list[Tensor | None], zero: Tensor) -> Tensor:
+        """The canvas as the inference network sees it: down(sum_c up_c(drawn_c)), (N, canvas maps, h, w)."""
+        down = core.down.weight
+        parts = [
+            F.conv2d(h, torch.einsum("dcij,hcij->dh", down, other.up.weight)[:, :, None, None])
+            for h, other in zip(drawn, self.cores, strict=True)
+            if h is not None
+        ]
+        return sum(parts) if parts else zero[:, :1].expand(-1, len(down), -1, -1)
+
+    def _image(self, drawn: list[Tensor]) -> Tensor:
+        """The observation of the canvas, conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""
+        head = self.observe.weight[:, :, 0, 0]
+        mean = sum(
+            F.conv_transpose2d(h, torch.einsum("xc,hcij->hxij", head, core.up.weight), stride=4)
+            for h, core in zip(drawn, self.cores, strict=True)
+        )
+        mean = mean + self.observe.bias[:, None, None]
+        return mean.sigmoid() if self.sigmoid_output else mean
+
+
+class Core(nn.Module):
+    """The weights of one generation step: inference and generation ConvLSTMs, both heads, the maps to and from the canvas."""
+
+    def __init__(self, code, latent, hidden, canvas, kernel, head, joint):
+        super().__init__()
+        self.hidden, self.joint = hidden, joint
+        scene = 7 + code
+        image = canvas if joint else 3
+        self.look = nn.Conv2d(3, image, 4, 4, bias=joint is not None)  # at the query image
+        self.down = nn.Conv2d(canvas, canvas, 4, 4, bias=False)
+        self.up = nn.ConvTranspose2d(hidden, canvas, 4, 4, bias=False)
+        self.inference = ConvLSTM(scene if joint else scene + 3, hidden + canvas, hidden, kernel)
+        self.generation = ConvLSTM(scene, latent, hidden, kernel)
+        self.prior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)  # mean and log std
+        self.posterior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)
+
+    def constants(self, scene: Tensor, image: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """What stays the same over the steps: (generation gates, inference gates, the image's share of a joint look)."""
+        generation = self.generation.constant(scene)
+        if image is None:
+            return generation, None, None
+        look = self.look(image)
+        if self.joint:
+            return generation, self.inference.constant(scene), look
+        return generation, self.inference.constant(torch.cat([look, scene], 1)), None
+
+    def infer(self, constant, canvas: Tensor, generation: State, inference: State) -> State:
+        _, gates, look = constant
+        seen = self.joint(look + canvas) if self.joint else canvas
+        return self.inference(gates, [generation[0], seen], inference)
+
+    def generate(self, constant, z: Tensor, generation: State) -> State:
+        return self.generation(constant[0], [z.to(generation[0])], generation)
