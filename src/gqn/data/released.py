@@ -1,0 +1,22 @@
+"""The seven released datasets (github.com/google-deepmind/gqn-datasets) as a table."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Released:
+    """One released dataset: what is in its files, and which scene family renders its like."""
+
+    family: str  # file in gqn.scenes
+    num_views: int  # of a scene
+    image_size: int  # pixels of a side
+    max_context: int  # the paper's maximum number of context views
+    options: dict[str, Any] = field(default_factory=dict)  # of the family
+
+
+DATASETS = {
+    "shepard_metzler_5_parts": Released("shepard_metzler", 15, 64, 14, {"parts": 5}),
+    "shepard_metzler_7_parts": Released("shepard_metzler", 15, 64, 14, {"parts": 7}),
+    "rooms_ring_camera": Released("rooms", 10, 64, 5, {"camera": "ring"}),
+}

@@ -1,0 +1,160 @@
+"""From a source of scenes to batches of tasks, as a pure function of (seed, step).
+
+A source maps a scene index to views:
+
+    len(source)                      scenes of the split
+    source.num_views                 views of each scene
+    source.image_size                pixels of a side
+    source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8
+
+All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
+ranks, gives the same batches, and to resume is to start at another step.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from gqn.views import Task, Views, stack
+
+
+class Source(Protocol):
+    """Scenes of one split, rendered or stored."""
+
+    num_views: int
+    image_size: int
+
+    def __len__(self) -> int: ...
+
+    def views(self, index: int, which: np.ndarray) -> Views: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One task to make: which scene, which of its views are context and which are queries."""
+
+    scene: int
+    context: np.ndarray  # (M,) view numbers
+    query: np.ndarray  # (Q,)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Which tasks a training or evaluation run consists of.
+
+    Every batch has one number of context views, drawn uniformly from min_context..max_context; every scene comes once
+    per epoch, in an order drawn anew for each; the views of a task are drawn without replacement, so that no query is
+    in its context. With `rank` of `ranks`, a batch is this rank's contiguous share of the global batch.
+    """
+
+    scenes: int
+    views: int
+    batch_size: int  # global
+    min_context: int
+    max_context: int
+    queries: int = 1
+    seed: int = 0
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.min_context <= self.max_context:
+            raise ValueError(f"the number of context views must be at least 1, not {self.max_context}")
+        if self.max_context + self.queries > self.views:
+            raise ValueError(
+                f"{self.max_context} context views and {self.queries} query views do not fit "
+                f"into scenes of {self.views} views: lower max-context-size or num-queries"
+            )
+
+    def requests(self, step: int) -> list[Request]:
+        """The tasks of this rank's share of batch number `step`."""
+        context = int(rng(self.seed, 0, step).integers(self.min_context, self.max_context + 1))
+        share = self.batch_size // self.ranks
+        first = step * self.batch_size + self.rank * share
+        return [self._request(number, context) for number in range(first, first + share)]
+
+    def _request(self, number: int, context: int) -> Request:
+        epoch, position = divmod(number, self.scenes)
+        scene = permuted(position, self.scenes, (self.seed, epoch))
+        which = rng(self.seed, 1, number).permutation(self.views)
+        return Request(scene, which[:context], which[context : context + self.queries])
+
+
+def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pin: bool = False) -> Iterator[Task]:
+    """The batches of `steps`, in order, made by `workers` processes ahead of need (0: in this one, when needed)."""
+    return iter(
+        DataLoader(
+            _Tasks(source),
+            batch_sampler=_Steps(sampler, steps),
+            collate_fn=_collate,
+            num_workers=workers,
+            pin_memory=pin,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+    )
+
+
+def rng(*key: int) -> np.random.Generator:
+    """A generator that is a function of the key alone."""
+    return np.random.default_rng(key)
+
+
+def permuted(position: int, n: int, key: tuple[int, int]) -> int:
+    """The scene at `position` in a random order of 0..n-1 that needs no memory (Feistel network, cycle-walking)."""
+    half = max(1, ((n - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = position >> half, position & mask
+        for turn in range(4):
+            left, right = right, left ^ (_mix(right, *key, turn) & mask)
+        position = left << half | right
+        if position < n:
+            return position
+
+
+def _mix(*words: int) -> int:
+    """A 64-bit hash (the finalizer of splitmix64, chained)."""
+    x = 0
+    for word in words:
+        x = (x + word + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        x = ((x ^ x >> 27) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        x ^= x >> 31
+    return x
+
+
+class _Tasks(Dataset):
+    def __init__(self, source: Source):
+        self.source = source
+
+    def __getitem__(self, request: Request) -> Task:
+        views = self.source.views(request.scene, np.concatenate([request.context, request.query]))
+        m = len(request.context)
+        return Task(views[:m], views[m:])
+
+
+class _Steps:
+    def __init__(self, sampler: Sampler, steps: range):
+        self.sampler, self.steps = sampler, steps
+
+    def __iter__(self):
+        return map(self.sampler.requests, self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def _collate(tasks: list[Task]) -> Task:
+    return Task(stack([t.context for t in tasks]), stack([t.query for t in tasks]))
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
