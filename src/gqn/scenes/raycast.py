@@ -1,10 +1,10 @@
-"""The renderer that all scene families share: one ray per pixel, analytic shapes, plain scalar code.
+"""The renderer that all scene families share: analytic shapes, one ray per pixel, plain scalar code.
 
-A family describes its scene as a few named tuples of arrays (`Objects`, `Light`) and calls `render`. World and cameras
-follow `gqn.views`: z up, camera forward = (cos yaw cos pitch, -sin yaw cos pitch, sin pitch).
+A family describes what there is as a `World` (named tuples of arrays and numbers) and calls `render` or `inspect`.
+World and cameras follow `gqn.views`: z up, a camera looks along (cos yaw cos pitch, -sin yaw cos pitch, sin pitch).
 
-All compiled code lives in this file, because numba's cache looks only at the file of the function that is called.
-Kernels are serial and release the GIL: parallelism is the caller's (threads or forked workers).
+All compiled code lives in this file, because numba's cache watches only the file of the function called.
+Kernels are serial and release the GIL: parallelism is the caller's (threads, or workers that fork).
 """
 
 import math
@@ -14,76 +14,160 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-NOTHING = -1  # the id of a pixel that shows no surface; objects have their index as id
+# Shapes. Each fills the box of half-sizes (a, b, c) about its centre and stands along its local z axis.
+BOX = 0
+SPHERE = 1  # radius a
+CYLINDER = 2  # radius a, half-height c
+CAPSULE = 3  # radius a, half-height c with both domes
+CONE = 4  # base of radius a at z = -c, tip at z = c
+ICOSAHEDRON = 5  # circumradius a, standing on a corner
+TRIANGLE = 6  # equilateral frame in the xz plane, tip up, of height 2c, bent from a tube of radius b
 
-BOX = 0  # half-sizes
+# Ids of what is not an object; objects have their index.
+NOTHING = -1
+FLOOR = -2
+WALL = -3  # -3, -4, -5, -6: walls that face +x, -x, +y, -y
+TOP = -7  # of a wall, seen from above
+
+OPEN = -1  # a grid cell without a wall
 
 
 class Objects(NamedTuple):
-    """N solids. Each stands in a local frame of its own and fills the box of half-sizes `size` about its centre."""
+    """N solids, each placed by a local frame: local = axes @ (point - centre)."""
 
-    shape: NDArray[np.int64]  # (N,): BOX, ...
+    shape: NDArray[np.int64]  # (N,)
     centre: NDArray[np.float64]  # (N, 3)
-    axes: NDArray[
-        np.float64
-    ]  # (N, 3, 3): rows are the local axes in the world, local = axes @ (point - centre)
-    size: NDArray[np.float64]  # (N, 3)
+    axes: NDArray[np.float64]  # (N, 3, 3): rows are the local axes in the world
+    size: NDArray[np.float64]  # (N, 3): half-sizes
     colour: NDArray[np.float64]  # (N, 3): albedo, in [0, 1]
 
 
-class Light(NamedTuple):
-    """Light on a surface of colour b, normal n, seen along the camera axis f:
+class Grid(NamedTuple):
+    """A floor at z = 0 with walls on some cells of a square grid, centred on the origin; its border is walls.
 
-    b (ambient + headlight max(0, -n.f)) + [the lamp reaches it] (b lamp max(0, n.l) + white), clipped to [0, 1].
+    A texture is a pattern that multiplies an albedo; see `pyramid`.
+    """
+
+    wall: NDArray[np.int64]  # (rows along y, columns along x): texture of the cell's walls, or OPEN
+    floor: NDArray[np.int64]  # (rows, columns): texture of the cell's floor
+    textures: NDArray[np.float32]  # (T, texels, 3)
+    wall_colour: tuple[float, float, float]
+    floor_colour: tuple[float, float, float]
+    cell: float  # side of a cell
+    height: float  # of the walls; a texture spans it
+    wall_repeat: float  # width of a texture on a wall
+    floor_repeat: float  # side of a texture on the floor
+
+
+class Light(NamedTuple):
+    """Light on a surface of colour b and unit normal n, in a picture taken along the camera axis f:
+
+    b (ambient + headlight max(0, -n.f)) + [in the lamp's sight] (b lamp max(0, n.l) l_z^spot + white), at most 1,
+    where l is the unit vector to the lamp. Objects cast hard shadows; walls cast none.
     """
 
     ambient: float
     headlight: float
     lamp: float
     white: float
-    towards: tuple[float, float, float]  # unit vector from everywhere to the lamp
+    spot: int
+    at: tuple[
+        float, float, float, float
+    ]  # x, y, z, 1: a lamp at a place; x, y, z, 0: far away, in that direction
+
+
+class World(NamedTuple):
+    """All that a ray can meet."""
+
+    objects: Objects
+    grid: Grid
+    light: Light
+    sky: tuple[float, float, float]  # colour where there is nothing
 
 
 class Camera(NamedTuple):
-    """A pinhole and its axes; `right` and `down` are those of the image."""
+    """A pinhole; `right` and `down` are those of the image, `focal` and its centre (`x`, `y`) are in pixels."""
 
     origin: tuple[float, float, float]
     forward: tuple[float, float, float]
     right: tuple[float, float, float]
     down: tuple[float, float, float]
+    focal: float
+    x: float
+    y: float
+
+
+TEXELS = 256  # side of a texture's finest level
+
+
+def pyramid(patterns: list[NDArray[np.floating]]) -> NDArray[np.float32]:
+    """Textures (T, texels, 3) out of patterns (TEXELS, TEXELS, 3), row 0 at the foot of a wall.
+
+    A texture is the pattern, then its means over 2x2, 4x4, ... texels down to a single one, one after the other.
+    """
+    level = np.stack(patterns).astype(np.float32)
+    levels = []
+    while True:
+        levels.append(level.reshape(len(level), -1, 3))
+        side = level.shape[1] // 2
+        if side == 0:
+            return np.concatenate(levels, 1)
+        level = level.reshape(len(level), side, 2, side, 2, 3).mean((2, 4))
+
+
+def no_grid() -> Grid:
+    """Neither floor nor walls."""
+    none = np.zeros((0, 0), np.int64)
+    return Grid(none, none, np.zeros((0, 0, 3), np.float32), (0.0,) * 3, (0.0,) * 3, 1.0, 0.0, 1.0, 1.0)
 
 
 def render(
-    objects: Objects,
-    light: Light,
-    sky: tuple[float, float, float],
+    world: World,
     pose: NDArray[np.float32],
     fov: float,
     size: int,
-    samples: int = 1,
+    antialias: bool = False,
+    blur: float = 0.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> NDArray[np.uint8]:
-    """Pictures (K, 3, size, size) of a scene from K poses (x, y, z, yaw, pitch).
+    """Pictures (K, 3, size, size) from K poses (x, y, z, yaw, pitch).
 
-    With samples s > 1, pixels at an edge (of an object, a face or a shadow) are the mean of s x s rays.
-    `shift` moves the principal point right and down, in pixels.
+    With `antialias`, a pixel at an edge (of an object, a face, a shadow) is the mean of five rays; textures are filtered
+    anyway. `blur` is the sigma of a final Gaussian of three taps, `shift` moves the image right and down;
+    both are in pixels.
     """
     frames = np.empty((len(pose), 3, size, size), np.uint8)
-    _render(objects, light, sky, pose, focal_length(fov, size), shift, samples, frames)
+    bounds = np.empty((len(world.objects.shape), 4))
+    image, scratch = np.empty((size, size, 3)), np.empty((size, size, 3))
+    marks, ids = np.empty((size, size)), np.empty((size, size), np.int64)
+    _render(
+        world,
+        pose,
+        focal_length(fov, size),
+        shift,
+        antialias,
+        blur,
+        frames,
+        bounds,
+        image,
+        scratch,
+        marks,
+        ids,
+    )
     return frames
 
 
 def inspect(
-    objects: Objects,
+    world: World,
     pose: NDArray[np.float32],
     fov: float,
     size: int,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """What the ray through each pixel centre meets: depth along the camera axis (inf: nothing), and id; (K, h, w)."""
+    """What the rays through the pixel centres meet: depth along the camera axis (inf: nothing) and id, (K, h, w)."""
     depth = np.empty((len(pose), size, size), np.float32)
     ids = np.empty((len(pose), size, size), np.int32)
-    _inspect(objects, pose, focal_length(fov, size), shift, depth, ids)
+    _inspect(world, pose, focal_length(fov, size), shift, depth, ids)
     return depth, ids
 
 
@@ -92,11 +176,24 @@ def focal_length(fov: float, size: int) -> float:
     return size / 2 / math.tan(math.radians(fov) / 2)
 
 
-# Everything below is compiled. Vectors are tuples of three floats.
+def hsv(hue: NDArray[np.float64], saturation: Any = 1.0, value: Any = 1.0) -> NDArray[np.float64]:
+    """RGB (*B, 3) of hue, saturation and value (*B,), all in [0, 1]."""
+    pure = np.clip(np.abs((np.asarray(hue)[..., None] * 6 + (0, 4, 2)) % 6 - 3) - 1, 0, 1)
+    return (1 - np.asarray(saturation)[..., None] * (1 - pure)) * np.asarray(value)[..., None]
+
+
+# Everything below is compiled. Vectors are tuples of three floats; a ray is an origin and a direction of any length,
+# and a distance along it is a multiple of the direction.
 
 
 def _compiled(function: Any) -> Any:
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+    return njit(cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function)
+
+
+EPSILON = 1e-6  # hits nearer than this are of the surface that the ray starts from
+EDGE = 0.08  # neighbouring pixels whose marks differ by more lie on two sides of an edge
+# Rays of a pixel at an edge, as fractions of its sides: a lattice with all rows and columns distinct.
+LATTICE = ((0.1, 0.1), (0.3, 0.5), (0.5, 0.9), (0.7, 0.3), (0.9, 0.7))
 
 
 @_compiled
@@ -110,41 +207,33 @@ def _along(origin, direction, t):
 
 
 @_compiled
-def _camera(x, y, z, yaw, pitch):
-    sy, cy, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
-    return Camera((x, y, z), (cy * cp, -sy * cp, sp), (-sy, -cy, 0.0), (cy * sp, -sy * sp, -cp))
-
-
-@_compiled
-def _ray(camera, x, y):
-    """Direction through the image point (x, y), in focal lengths; its length along the camera axis is 1."""
-    return _along(_along(camera.forward, camera.right, x), camera.down, y)
-
-
-@_compiled
 def _to_local(objects, i, v):
-    axes = objects.axes
+    a = objects.axes
     return (
-        axes[i, 0, 0] * v[0] + axes[i, 0, 1] * v[1] + axes[i, 0, 2] * v[2],
-        axes[i, 1, 0] * v[0] + axes[i, 1, 1] * v[1] + axes[i, 1, 2] * v[2],
-        axes[i, 2, 0] * v[0] + axes[i, 2, 1] * v[1] + axes[i, 2, 2] * v[2],
+        a[i, 0, 0] * v[0] + a[i, 0, 1] * v[1] + a[i, 0, 2] * v[2],
+        a[i, 1, 0] * v[0] + a[i, 1, 1] * v[1] + a[i, 1, 2] * v[2],
+        a[i, 2, 0] * v[0] + a[i, 2, 1] * v[1] + a[i, 2, 2] * v[2],
     )
 
 
 @_compiled
 def _to_world(objects, i, v):
-    axes = objects.axes
+    a = objects.axes
     return (
-        axes[i, 0, 0] * v[0] + axes[i, 1, 0] * v[1] + axes[i, 2, 0] * v[2],
-        axes[i, 0, 1] * v[0] + axes[i, 1, 1] * v[1] + axes[i, 2, 1] * v[2],
-        axes[i, 0, 2] * v[0] + axes[i, 1, 2] * v[1] + axes[i, 2, 2] * v[2],
+        a[i, 0, 0] * v[0] + a[i, 1, 0] * v[1] + a[i, 2, 0] * v[2],
+        a[i, 0, 1] * v[0] + a[i, 1, 1] * v[1] + a[i, 2, 1] * v[2],
+        a[i, 0, 2] * v[0] + a[i, 1, 2] * v[1] + a[i, 2, 2] * v[2],
     )
 
 
 @_compiled
 def _from_centre(objects, i, point):
-    centre = objects.centre
-    return (point[0] - centre[i, 0], point[1] - centre[i, 1], point[2] - centre[i, 2])
+    c = objects.centre
+    return (point[0] - c[i, 0], point[1] - c[i, 1], point[2] - c[i, 2])
+
+
+# Shapes, in their local frame. hit: where the ray enters the solid (negative if behind, inf if it never does).
+# normal: outward, of a point p of the surface.
 
 
 @_compiled
@@ -168,70 +257,368 @@ def _normal_box(p, s):
 
 
 @_compiled
+def _first_root(a, half_b, c):
+    """The smaller root of a t^2 + 2 half_b t + c, inf if there is none; a > 0."""
+    discriminant = half_b * half_b - a * c
+    return (-half_b - math.sqrt(discriminant)) / a if discriminant >= 0 and a > 0 else math.inf
+
+
+@_compiled
+def _hit_sphere(o, d, height, radius):
+    """A sphere whose centre lies at (0, 0, height)."""
+    z = o[2] - height
+    return _first_root(
+        _dot(d, d), o[0] * d[0] + o[1] * d[1] + z * d[2], o[0] ** 2 + o[1] ** 2 + z**2 - radius**2
+    )
+
+
+@_compiled
+def _hit_tube(o, d, radius):
+    """An endless cylinder about the z axis."""
+    return _first_root(d[0] ** 2 + d[1] ** 2, o[0] * d[0] + o[1] * d[1], o[0] ** 2 + o[1] ** 2 - radius**2)
+
+
+@_compiled
+def _hit_disc(o, d, height, radius):
+    """A disc about (0, 0, height), facing up and down."""
+    t = (height - o[2]) / d[2]
+    return t if (o[0] + t * d[0]) ** 2 + (o[1] + t * d[1]) ** 2 <= radius**2 else math.inf
+
+
+@_compiled
+def _hit_cylinder(o, d, s):
+    t = _hit_tube(o, d, s[0])
+    if abs(o[2] + t * d[2]) <= s[2]:
+        return t
+    return _hit_disc(o, d, math.copysign(s[2], -d[2]), s[0])
+
+
+@_compiled
+def _normal_cylinder(p, s):
+    if abs(p[2]) / s[2] > math.sqrt(p[0] ** 2 + p[1] ** 2) / s[0]:
+        return (0.0, 0.0, math.copysign(1.0, p[2]))
+    return (p[0] / s[0], p[1] / s[0], 0.0)
+
+
+@_compiled
+def _hit_capsule(o, d, s):
+    straight = s[2] - s[0]  # half-length of the part between the domes
+    t = _hit_tube(o, d, s[0])
+    z = o[2] + t * d[2]
+    if abs(z) <= straight:
+        return t
+    return min(_hit_sphere(o, d, straight, s[0]), _hit_sphere(o, d, -straight, s[0]))
+
+
+@_compiled
+def _normal_capsule(p, s):
+    straight = s[2] - s[0]
+    z = p[2] - max(-straight, min(straight, p[2]))
+    return (p[0] / s[0], p[1] / s[0], z / s[0])
+
+
+@_compiled
+def _hit_cone(o, d, s):
+    slope = s[0] / (2 * s[2])  # the radius at depth h below the tip is slope h
+    h = s[2] - o[2]
+    a = d[0] ** 2 + d[1] ** 2 - (slope * d[2]) ** 2
+    half_b = o[0] * d[0] + o[1] * d[1] + slope**2 * h * d[2]
+    c = o[0] ** 2 + o[1] ** 2 - (slope * h) ** 2
+    discriminant = half_b * half_b - a * c
+    nearest = math.inf
+    if discriminant >= 0:  # of the two roots, the first on the lower nappe that is an entry
+        root = math.sqrt(discriminant)
+        for t in ((-half_b - root) / a, (-half_b + root) / a):
+            if abs(o[2] + t * d[2]) <= s[2] and a * t + half_b < 0:
+                nearest = min(nearest, t)
+    if d[2] > 0:
+        nearest = min(nearest, _hit_disc(o, d, -s[2], s[0]))
+    return nearest
+
+
+@_compiled
+def _normal_cone(p, s):
+    radius = math.sqrt(p[0] ** 2 + p[1] ** 2)
+    if (p[2] + s[2]) * s[0] < 1e-9 * s[2] + 1e-9 or radius == 0:
+        return (0.0, 0.0, -1.0 if p[2] < 0 else 1.0)
+    length = math.sqrt(4 * s[2] ** 2 + s[0] ** 2)
+    out = 2 * s[2] / (length * radius)
+    return (p[0] * out, p[1] * out, s[0] / length)
+
+
+def _icosahedron() -> NDArray[np.float64]:
+    """Unit normals (10, 3) of the faces, one of each opposite pair, with a corner on the z axis."""
+    ring = np.arange(5) * 2 * math.pi / 5
+    low, high = math.sqrt((5 - 2 * math.sqrt(5)) / 15), math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # z
+    return np.concatenate(
+        [
+            np.stack(
+                [math.sqrt(1 - z * z) * np.cos(ring), math.sqrt(1 - z * z) * np.sin(ring), np.full(5, z)], -1
+            )
+            for z in (high, low)
+        ]
+    )
+
+
+FACES = _icosahedron()
+INRADIUS = math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # of an icosahedron of circumradius 1
+
+
+@_compiled
+def _hit_icosahedron(o, d, s):
+    near, far = -math.inf, math.inf
+    reach = s[0] * INRADIUS
+    for face in range(10):
+        n = (FACES[face, 0], FACES[face, 1], FACES[face, 2])
+        height, inverse = _dot(n, o), 1 / _dot(n, d)
+        a, b = (-reach - height) * inverse, (reach - height) * inverse
+        near, far = max(near, min(a, b)), min(far, max(a, b))
+    return near if near <= far else math.inf
+
+
+@_compiled
+def _normal_icosahedron(p, s):
+    best, normal = 0.0, (0.0, 0.0, 1.0)
+    for face in range(10):
+        n = (FACES[face, 0], FACES[face, 1], FACES[face, 2])
+        height = _dot(n, p)
+        if abs(height) > best:
+            sign = math.copysign(1.0, height)
+            best, normal = abs(height), (sign * n[0], sign * n[1], sign * n[2])
+    return normal
+
+
+# Rod k of the triangle lies across the direction (cos, sin) of its angle in the xz plane, seen from the centroid. It
+# ends where it meets its neighbours: in the planes between the three directions.
+RODS = ((0.0, -1.0), (math.sqrt(0.75), 0.5), (-math.sqrt(0.75), 0.5))
+
+
+@_compiled
+def _hit_triangle(o, d, s):
+    middle = 2 * s[2] / 3 - s[1]  # distance of a rod's axis from the centroid
+    oz = o[2] + s[2] / 3
+    nearest = math.inf
+    for ex, ez in RODS:
+        across = (ex * o[0] + ez * oz - middle, o[1], ex * oz - ez * o[0])  # away from the centroid, y, along
+        towards = (ex * d[0] + ez * d[2], d[1], ex * d[2] - ez * d[0])
+        t = _hit_tube(across, towards, s[1])
+        outward = across[0] + t * towards[0] + middle
+        if EPSILON < t < nearest and abs(across[2] + t * towards[2]) <= math.sqrt(3.0) * outward:
+            nearest = t
+    return nearest
+
+
+@_compiled
+def _normal_triangle(p, s):
+    middle = 2 * s[2] / 3 - s[1]
+    z = p[2] + s[2] / 3
+    best, ex, ez = -math.inf, 0.0, 0.0
+    for rod_x, rod_z in RODS:
+        outward = rod_x * p[0] + rod_z * z
+        if outward > best:
+            best, ex, ez = outward, rod_x, rod_z
+    away = (best - middle) / s[1]
+    return (away * ex, p[1] / s[1], away * ez)
+
+
+@_compiled
 def _hit(objects, i, origin, direction):
-    """How far along a ray from outside it enters object i: a multiple of `direction`, or inf."""
     o = _to_local(objects, i, _from_centre(objects, i, origin))
     d = _to_local(objects, i, direction)
-    size = (objects.size[i, 0], objects.size[i, 1], objects.size[i, 2])
-    return _hit_box(o, d, size)
+    s = (objects.size[i, 0], objects.size[i, 1], objects.size[i, 2])
+    shape = objects.shape[i]
+    t = _hit_box(o, d, s)
+    if shape == BOX or t == math.inf:
+        return t
+    if shape == SPHERE:
+        return _hit_sphere(o, d, 0.0, s[0])
+    if shape == CYLINDER:
+        return _hit_cylinder(o, d, s)
+    if shape == CAPSULE:
+        return _hit_capsule(o, d, s)
+    if shape == CONE:
+        return _hit_cone(o, d, s)
+    if shape == ICOSAHEDRON:
+        return _hit_icosahedron(o, d, s)
+    return _hit_triangle(o, d, s)
 
 
 @_compiled
 def _normal(objects, i, point):
-    """Outward unit normal of object i at a point of its surface."""
     p = _to_local(objects, i, _from_centre(objects, i, point))
-    size = (objects.size[i, 0], objects.size[i, 1], objects.size[i, 2])
-    return _to_world(objects, i, _normal_box(p, size))
-
-
-EPSILON = 1e-6  # nearer hits are the surface that the ray starts from
+    s = (objects.size[i, 0], objects.size[i, 1], objects.size[i, 2])
+    shape = objects.shape[i]
+    if shape == BOX:
+        n = _normal_box(p, s)
+    elif shape == SPHERE:
+        n = (p[0] / s[0], p[1] / s[0], p[2] / s[0])
+    elif shape == CYLINDER:
+        n = _normal_cylinder(p, s)
+    elif shape == CAPSULE:
+        n = _normal_capsule(p, s)
+    elif shape == CONE:
+        n = _normal_cone(p, s)
+    elif shape == ICOSAHEDRON:
+        n = _normal_icosahedron(p, s)
+    else:
+        n = _normal_triangle(p, s)
+    return _to_world(objects, i, n)
 
 
 @_compiled
-def _trace(objects, bounds, row, column, origin, direction):
-    """The first surface on the camera ray of a pixel: distance as a multiple of `direction`, and id."""
-    nearest, found = math.inf, NOTHING
-    for i in range(len(objects.shape)):
-        if bounds[i, 0] <= row <= bounds[i, 1] and bounds[i, 2] <= column <= bounds[i, 3]:
-            t = _hit(objects, i, origin, direction)
-            if EPSILON < t < nearest:
-                nearest, found = t, i
-    return nearest, found
+def _hit_grid(grid, o, d):
+    """Walk from cell to cell under the ray until it meets floor or wall: distance and id."""
+    rows, columns = grid.wall.shape
+    x, y = o[0] / grid.cell + columns / 2, o[1] / grid.cell + rows / 2
+    column, row = (
+        min(max(int(x), 1), columns - 2),
+        min(max(int(y), 1), rows - 2),
+    )  # on the border's wall: inside
+    step_x, step_y = (1 if d[0] > 0 else -1), (1 if d[1] > 0 else -1)
+    pace_x, pace_y = abs(grid.cell / d[0]), abs(grid.cell / d[1])
+    leave_x = pace_x * abs(column + (d[0] > 0) - x)
+    leave_y = pace_y * abs(row + (d[1] > 0) - y)
+    floor = -o[2] / d[2] if d[2] < 0 else math.inf
+    top = (grid.height - o[2]) / d[2] if d[2] < 0 else math.inf
+    t, face = 0.0, 0
+    while 0 <= row < rows and 0 <= column < columns:
+        leave = min(leave_x, leave_y)
+        if grid.wall[row, column] == OPEN:
+            if floor <= leave:
+                return floor, FLOOR
+        elif t > 0 and o[2] + t * d[2] <= grid.height:
+            return t, face
+        elif top <= leave and top > 0:
+            return top, TOP
+        t = leave
+        if leave_x < leave_y:
+            column, leave_x, face = column + step_x, leave_x + pace_x, (WALL - 1 if d[0] > 0 else WALL)
+        else:
+            row, leave_y, face = row + step_y, leave_y + pace_y, (WALL - 3 if d[1] > 0 else WALL - 2)
+    return math.inf, NOTHING
 
 
 @_compiled
-def _in_shadow(objects, point, towards):
-    for i in range(len(objects.shape)):  # noqa: SIM110 (numba compiles no generators in any())
-        if EPSILON < _hit(objects, i, point, towards) < math.inf:
+def _texel(textures, k, u, v, level):
+    """Texture k at (u, v), bilinear in one level; it repeats along u and ends at v = 0 and 1."""
+    side = TEXELS >> level
+    first = 4 * (TEXELS * TEXELS - side * side) // 3
+    x, y = (u - math.floor(u)) * side - 0.5, min(max((v - math.floor(v)) * side - 0.5, 0.0), side - 1.0)
+    left, low = math.floor(x), math.floor(y)
+    a, b = x - left, y - low
+    c00, c10 = left % side, (left + 1) % side
+    r0, r1 = first + low * side, first + min(low + 1, side - 1) * side
+    w00, w10, w01, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
+    return (
+        w00 * textures[k, r0 + c00, 0] + w10 * textures[k, r0 + c10, 0]
+        + w01 * textures[k, r1 + c00, 0] + w11 * textures[k, r1 + c10, 0],
+        w00 * textures[k, r0 + c00, 1] + w10 * textures[k, r0 + c10, 1]
+        + w01 * textures[k, r1 + c00, 1] + w11 * textures[k, r1 + c10, 1],
+        w00 * textures[k, r0 + c00, 2] + w10 * textures[k, r0 + c10, 2]
+        + w01 * textures[k, r1 + c00, 2] + w11 * textures[k, r1 + c10, 2],
+    )  # fmt: skip
+
+
+@_compiled
+def _texture(textures, k, u, v, footprint):
+    """Texture k at (u, v), averaged over about `footprint` (as a fraction of the texture)."""
+    level = min(max(math.log2(footprint * TEXELS), 0.0), 7.0)
+    coarse = int(level)
+    blend = level - coarse
+    a, b = _texel(textures, k, u, v, coarse), _texel(textures, k, u, v, coarse + 1)
+    return _along(_along((0.0, 0.0, 0.0), a, 1 - blend), b, blend)
+
+
+@_compiled
+def _surface(world, camera, direction, t, i, point):
+    """Unit normal and albedo of what a camera ray meets."""
+    if i >= 0:
+        c = world.objects.colour
+        return _normal(world.objects, i, point), (c[i, 0], c[i, 1], c[i, 2])
+    grid = world.grid
+    if i == FLOOR or i == TOP:
+        normal = (0.0, 0.0, 1.0)
+    elif i > WALL - 2:
+        normal = (1.0 if i == WALL else -1.0, 0.0, 0.0)
+    else:
+        normal = (0.0, 1.0 if i == WALL - 2 else -1.0, 0.0)
+    if i == TOP:
+        return normal, grid.wall_colour
+    # The ray meets the surface at a slant: take the mean of the footprint's sides, t / focal and its stretched one.
+    slant = abs(_dot(normal, direction)) / math.sqrt(_dot(direction, direction))
+    footprint = t / camera.focal / math.sqrt(max(slant, 0.01))
+    rows, columns = grid.wall.shape
+    # A step along the normal leads into the cell that the camera sees, one against it into the wall.
+    inwards = 0.5 if i == FLOOR else -0.5
+    column = int(point[0] / grid.cell + columns / 2 + inwards * normal[0])
+    row = int(point[1] / grid.cell + rows / 2 + inwards * normal[1])
+    if i == FLOOR:
+        u, v = point[0] / grid.floor_repeat, point[1] / grid.floor_repeat
+        pattern = _texture(grid.textures, grid.floor[row, column], u, v, footprint / grid.floor_repeat)
+        b = grid.floor_colour
+    else:
+        u, v = (normal[0] * point[1] - normal[1] * point[0]) / grid.wall_repeat, point[2] / grid.height
+        pattern = _texture(grid.textures, grid.wall[row, column], u, v, footprint / grid.wall_repeat)
+        b = grid.wall_colour
+    return normal, (b[0] * pattern[0], b[1] * pattern[1], b[2] * pattern[2])
+
+
+@_compiled
+def _in_shadow(objects, point, to_lamp, reach):
+    for i in range(len(objects.shape)):  # noqa: SIM110 (no generators here)
+        if EPSILON < _hit(objects, i, point, to_lamp) < reach:
             return True
     return False
 
 
 @_compiled
-def _radiance(objects, light, sky, camera, direction, t, i):
-    """Colour of what a camera ray meets, and its light: what the colour was multiplied with."""
+def _radiance(world, camera, direction, t, i):
+    """Colour seen along a camera ray, and a number that jumps at edges of faces and shadows."""
     if i == NOTHING:
-        return sky, 0.0
+        return world.sky, 0.0
+    light = world.light
     point = _along(camera.origin, direction, t)
-    normal = _normal(objects, i, point)
+    normal, albedo = _surface(world, camera, direction, t, i, point)
     shade = light.ambient + light.headlight * max(0.0, -_dot(normal, camera.forward))
-    white = 0.0
-    facing = _dot(normal, light.towards)
-    if facing > EPSILON and not _in_shadow(objects, point, light.towards):
-        shade += light.lamp * facing
-        white = light.white
-    colour = objects.colour
-    return (
-        colour[i, 0] * shade + white,
-        colour[i, 1] * shade + white,
-        colour[i, 2] * shade + white,
-    ), shade + white
+    mark, white = shade, 0.0
+    to_lamp = (light.at[0], light.at[1], light.at[2])
+    reach = math.inf
+    if light.at[3] > 0:
+        to_lamp, reach = _along(to_lamp, point, -1.0), 1.0
+    distance = math.sqrt(_dot(to_lamp, to_lamp))
+    facing = _dot(normal, to_lamp) / distance
+    if facing > EPSILON and not _in_shadow(world.objects, point, to_lamp, reach):
+        shade += light.lamp * facing * (to_lamp[2] / distance) ** light.spot
+        mark, white = mark + 1, light.white
+    red, green, blue = albedo[0] * shade + white, albedo[1] * shade + white, albedo[2] * shade + white
+    return (min(red, 1.0), min(green, 1.0), min(blue, 1.0)), mark
 
 
 @_compiled
-def _bounds(objects, camera, focal, shift, size, bounds):
-    """First and last row and column (inclusive) of each object's box on the image; returns those of them all."""
-    first_row, last_row, first_column, last_column = size, -1, size, -1
+def _camera(pose, focal, shift, size):
+    yaw, pitch = pose[3], pose[4]
+    sy, cy, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
+    return Camera(
+        (float(pose[0]), float(pose[1]), float(pose[2])),
+        (cy * cp, -sy * cp, sp),
+        (-sy, -cy, 0.0),
+        (cy * sp, -sy * sp, -cp),
+        focal,
+        size / 2 + shift[0],
+        size / 2 + shift[1],
+    )
+
+
+@_compiled
+def _ray(camera, x, y):
+    """Direction through the image point (x, y), in pixels; distances along it are depths along the camera axis."""
+    right, down = (x - camera.x) / camera.focal, (y - camera.y) / camera.focal
+    return _along(_along(camera.forward, camera.right, right), camera.down, down)
+
+
+@_compiled
+def _bounds(objects, camera, size, bounds):
+    """Each object's first and last row and column on the image: those of the corners of its box."""
     for i in range(len(objects.shape)):
         left, right, top, bottom = math.inf, -math.inf, math.inf, -math.inf
         for corner in range(8):
@@ -240,98 +627,103 @@ def _bounds(objects, camera, focal, shift, size, bounds):
                 objects.size[i, 1] * (1 - (corner & 2)),
                 objects.size[i, 2] * (1 - (corner & 4) / 2),
             )
-            offset = _from_centre(objects, i, camera.origin)
-            p = _along(_to_world(objects, i, local), offset, -1.0)
+            p = _along(_to_world(objects, i, local), _from_centre(objects, i, camera.origin), -1.0)
             depth = _dot(p, camera.forward)
             if depth < EPSILON:  # beside or behind the camera: no bound
                 left, right, top, bottom = -math.inf, math.inf, -math.inf, math.inf
                 break
-            x = focal * _dot(p, camera.right) / depth + size / 2 + shift[0]
-            y = focal * _dot(p, camera.down) / depth + size / 2 + shift[1]
+            x = camera.focal * _dot(p, camera.right) / depth + camera.x
+            y = camera.focal * _dot(p, camera.down) / depth + camera.y
             left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
-        bounds[i, 0] = int(math.floor(max(0.0, min(size, top))))
-        bounds[i, 1] = int(math.floor(min(size - 1.0, max(-1.0, bottom))))
-        bounds[i, 2] = int(math.floor(max(0.0, min(size, left))))
-        bounds[i, 3] = int(math.floor(min(size - 1.0, max(-1.0, right))))
-        first_row, last_row = min(first_row, bounds[i, 0]), max(last_row, bounds[i, 1])
-        first_column, last_column = min(first_column, bounds[i, 2]), max(last_column, bounds[i, 3])
-    return first_row, last_row, first_column, last_column
+        bounds[i, 0], bounds[i, 1] = max(0.0, math.floor(top)), min(size - 1.0, math.floor(bottom))
+        bounds[i, 2], bounds[i, 3] = max(0.0, math.floor(left)), min(size - 1.0, math.floor(right))
 
 
 @_compiled
-def _render(objects, light, sky, pose, focal, shift, samples, frames):
-    size = frames.shape[2]
-    bounds = np.empty((len(objects.shape), 4), np.int64)
-    image = np.empty((size, size, 3))
-    shades = np.empty((size, size))
-    ids = np.empty((size, size), np.int64)
-    for view in range(len(pose)):
-        camera = _camera(pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4])
-        top, bottom, left, right = _bounds(objects, camera, focal, shift, size, bounds)
-        for row in range(size):
-            for column in range(size):
-                shade, i, colour = 0.0, NOTHING, sky
-                if top <= row <= bottom and left <= column <= right:
-                    x = (column + 0.5 - size / 2 - shift[0]) / focal
-                    y = (row + 0.5 - size / 2 - shift[1]) / focal
-                    direction = _ray(camera, x, y)
-                    t, i = _trace(objects, bounds, row, column, camera.origin, direction)
-                    colour, shade = _radiance(objects, light, sky, camera, direction, t, i)
-                image[row, column, 0], image[row, column, 1], image[row, column, 2] = colour
-                ids[row, column], shades[row, column] = i, shade
-        if samples > 1:
-            for row in range(size):
-                for column in range(size):
-                    if not _at_edge(ids, shades, row, column):
-                        continue
-                    red, green, blue = 0.0, 0.0, 0.0
-                    for sample in range(samples * samples):
-                        x = column + (sample % samples + 0.5) / samples
-                        y = row + (sample // samples + 0.5) / samples
-                        direction = _ray(
-                            camera, (x - size / 2 - shift[0]) / focal, (y - size / 2 - shift[1]) / focal
-                        )
-                        t, i = _trace(objects, bounds, row, column, camera.origin, direction)
-                        colour, _ = _radiance(objects, light, sky, camera, direction, t, i)
-                        red, green, blue = (
-                            red + min(colour[0], 1.0),
-                            green + min(colour[1], 1.0),
-                            blue + min(colour[2], 1.0),
-                        )
-                    image[row, column, 0] = red / samples**2
-                    image[row, column, 1] = green / samples**2
-                    image[row, column, 2] = blue / samples**2
-        for channel in range(3):
-            for row in range(size):
-                for column in range(size):
-                    frames[view, channel, row, column] = int(
-                        min(image[row, column, channel], 1.0) * 255 + 0.5
-                    )
-
-
-EDGE = 0.04  # neighbours whose light differs by more lie on two sides of an edge
+def _trace(world, bounds, row, column, camera, direction):
+    """The first thing that a ray of a pixel meets: distance and id."""
+    nearest, found = _hit_grid(world.grid, camera.origin, direction)
+    for i in range(len(bounds)):
+        if bounds[i, 0] <= row <= bounds[i, 1] and bounds[i, 2] <= column <= bounds[i, 3]:
+            t = _hit(world.objects, i, camera.origin, direction)
+            if EPSILON < t < nearest:
+                nearest, found = t, i
+    return nearest, found
 
 
 @_compiled
-def _at_edge(ids, shades, row, column):
+def _at_edge(ids, marks, row, column):
     size = len(ids)
-    i, shade = ids[row, column], shades[row, column]
+    i, mark = ids[row, column], marks[row, column]
     for y, x in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
-        if 0 <= y < size and 0 <= x < size and (ids[y, x] != i or abs(shades[y, x] - shade) > EDGE):
+        if 0 <= y < size and 0 <= x < size and (ids[y, x] != i or abs(marks[y, x] - mark) > EDGE):
             return True
     return False
 
 
 @_compiled
-def _inspect(objects, pose, focal, shift, depth, ids):
-    size = depth.shape[1]
-    bounds = np.empty((len(objects.shape), 4), np.int64)
+def _blur(image, sigma, scratch):
+    """Blur with three taps along rows, then along columns; the border repeats."""
+    side = math.exp(-0.5 / sigma**2)
+    middle = 1 / (1 + 2 * side)
+    side *= middle
+    size = len(image)
+    for row in range(size):
+        for column in range(size):
+            left, right = max(column - 1, 0), min(column + 1, size - 1)
+            for c in range(3):
+                outer = image[row, left, c] + image[row, right, c]
+                scratch[row, column, c] = middle * image[row, column, c] + side * outer
+    for row in range(size):
+        above, below = max(row - 1, 0), min(row + 1, size - 1)
+        for column in range(size):
+            for c in range(3):
+                outer = scratch[above, column, c] + scratch[below, column, c]
+                image[row, column, c] = middle * scratch[row, column, c] + side * outer
+
+
+@_compiled
+def _render(world, pose, focal, shift, antialias, blur, frames, bounds, image, scratch, marks, ids):
+    size = frames.shape[2]
     for view in range(len(pose)):
-        camera = _camera(pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4])
-        _bounds(objects, camera, focal, shift, size, bounds)
+        camera = _camera(pose[view], focal, shift, size)
+        _bounds(world.objects, camera, size, bounds)
         for row in range(size):
             for column in range(size):
-                x = (column + 0.5 - size / 2 - shift[0]) / focal
-                y = (row + 0.5 - size / 2 - shift[1]) / focal
-                t, i = _trace(objects, bounds, row, column, camera.origin, _ray(camera, x, y))
+                direction = _ray(camera, column + 0.5, row + 0.5)
+                t, i = _trace(world, bounds, row, column, camera, direction)
+                colour, marks[row, column] = _radiance(world, camera, direction, t, i)
+                image[row, column, 0], image[row, column, 1], image[row, column, 2] = colour
+                ids[row, column] = i
+        if antialias:
+            for row in range(size):
+                for column in range(size):
+                    if not _at_edge(ids, marks, row, column):
+                        continue
+                    mean = (0.0, 0.0, 0.0)
+                    for x, y in LATTICE:
+                        direction = _ray(camera, column + x, row + y)
+                        t, i = _trace(world, bounds, row, column, camera, direction)
+                        colour, _ = _radiance(world, camera, direction, t, i)
+                        mean = _along(mean, colour, 1 / len(LATTICE))
+                    image[row, column, 0], image[row, column, 1], image[row, column, 2] = mean
+        if blur > 0:
+            _blur(image, blur, scratch)
+        for c in range(3):
+            for row in range(size):
+                for column in range(size):
+                    frames[view, c, row, column] = int(image[row, column, c] * 255 + 0.5)
+
+
+@_compiled
+def _inspect(world, pose, focal, shift, depth, ids):
+    size = depth.shape[1]
+    bounds = np.empty((len(world.objects.shape), 4))
+    for view in range(len(pose)):
+        camera = _camera(pose[view], focal, shift, size)
+        _bounds(world.objects, camera, size, bounds)
+        for row in range(size):
+            for column in range(size):
+                direction = _ray(camera, column + 0.5, row + 0.5)
+                t, i = _trace(world, bounds, row, column, camera, direction)
                 depth[view, row, column], ids[view, row, column] = t, i

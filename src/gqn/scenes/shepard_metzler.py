@@ -20,9 +20,13 @@ LIFT = -0.0212  # height of the bounding box's centre
 FOV = 20.15  # degrees
 SHIFT = (-0.041, 0.027)  # of the principal point, right and down, in 64ths of the image
 NATIVE = 64  # pixels; the released frames are not antialiased
-SUPERSAMPLES = 3
 LIGHT = raycast.Light(
-    ambient=0.3, headlight=0.299, lamp=0.337 * math.sqrt(3), white=0.152, towards=(3**-0.5,) * 3
+    ambient=0.3,
+    headlight=0.299,
+    lamp=0.337 * math.sqrt(3),
+    white=0.152,
+    spot=0,
+    at=(3**-0.5, 3**-0.5, 3**-0.5, 0.0),
 )
 
 
@@ -49,7 +53,7 @@ class Family:
         lattice = np.array(_walk(rng, self.parts), float)
         centres = (lattice - (lattice.min(0) + lattice.max(0)) / 2) * EDGE
         centres[:, 2] += LIFT
-        return Scene(centres, saturated(rng.random(self.parts)))
+        return Scene(centres, raycast.hsv(rng.random(self.parts)))
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Cameras on a sphere, looking at the origin; yaw and pitch uniform on the grid of the released ones."""
@@ -63,17 +67,9 @@ class Family:
         self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None
     ) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, where the released frames are not."""
-        samples = SUPERSAMPLES if (size != NATIVE if antialias is None else antialias) else 1
-        shift = (scene.shift[0] * size / 64, scene.shift[1] * size / 64)
+        antialias = size != NATIVE if antialias is None else antialias
         frames = raycast.render(
-            _objects(scene),
-            scene.light,
-            (0.0, 0.0, 0.0),
-            cameras.pose.numpy(),
-            cameras.fov,
-            size,
-            samples,
-            shift,
+            _world(scene), cameras.pose.numpy(), cameras.fov, size, antialias, 0.0, _shift(scene, size)
         )
         return Views(torch.from_numpy(frames), cameras)
 
@@ -81,8 +77,7 @@ class Family:
         self, scene: Scene, cameras: Cameras, size: int = NATIVE
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Depth along the camera axis (inf: background) and index of the cube (-1: background), each (K, h, w)."""
-        shift = (scene.shift[0] * size / 64, scene.shift[1] * size / 64)
-        return raycast.inspect(_objects(scene), cameras.pose.numpy(), cameras.fov, size, shift)
+        return raycast.inspect(_world(scene), cameras.pose.numpy(), cameras.fov, size, _shift(scene, size))
 
     def factors(self, scene: Scene) -> dict[str, Any]:
         """`colours` (N, 3) in [0, 1] and `lattice` (N, 3), the cubes' integer places relative to the first."""
@@ -98,7 +93,7 @@ def from_description(description: dict[str, Any]) -> Scene:
     `principal_point_shift_px` (`x`, `y_down`, at 64 pixels); what is missing is as in sampled scenes.
     """
     given = description.get("renderer", {})
-    towards = tuple(given.get("light_direction_towards", LIGHT.towards))
+    towards = tuple(given.get("light_direction_towards", LIGHT.at[:3]))
     gain = given.get("light_gain_per_lit_face")
     light = raycast.Light(
         ambient=given.get("ambient", LIGHT.ambient),
@@ -107,7 +102,8 @@ def from_description(description: dict[str, Any]) -> Scene:
         if gain is None
         else gain * 3 / sum(towards),  # faces are axis-aligned: n.l is a component
         white=given.get("white_added_on_lit_faces", LIGHT.white),
-        towards=towards,
+        spot=0,
+        at=(*towards, 0.0),
     )
     shift = given.get("principal_point_shift_px", {"x": SHIFT[0], "y_down": SHIFT[1]})
     return Scene(
@@ -126,11 +122,6 @@ def render_description(description: dict[str, Any], pose: Any, size: int = NATIV
     return Family().render(from_description(description), cameras, size)
 
 
-def saturated(hue: NDArray[np.float64]) -> NDArray[np.float64]:
-    """RGB (*B, 3) of hues (*B,) in [0, 1), at full saturation and value."""
-    return np.clip(np.abs((hue[..., None] * 6 + (0, 4, 2)) % 6 - 3) - 1, 0, 1)
-
-
 def _walk(rng: np.random.Generator, parts: int) -> list[tuple[int, int, int]]:
     """A self-avoiding walk that steps uniformly to the free neighbours; it starts again if it has none."""
     path = [(0, 0, 0)]
@@ -142,12 +133,17 @@ def _walk(rng: np.random.Generator, parts: int) -> list[tuple[int, int, int]]:
     return path
 
 
-def _objects(scene: Scene) -> raycast.Objects:
+def _world(scene: Scene) -> raycast.World:
     n = len(scene.centres)
-    return raycast.Objects(
+    cubes = raycast.Objects(
         shape=np.full(n, raycast.BOX),
         centre=scene.centres,
         axes=np.tile(np.eye(3), (n, 1, 1)),
         size=np.full((n, 3), scene.edge / 2),
         colour=scene.colours,
     )
+    return raycast.World(cubes, raycast.no_grid(), scene.light, (0.0, 0.0, 0.0))
+
+
+def _shift(scene: Scene, size: int) -> tuple[float, float]:
+    return scene.shift[0] * size / 64, scene.shift[1] * size / 64

@@ -1,0 +1,265 @@
+"""Rooms: one to three coloured solids on the floor of a walled square, as in the three `rooms_*` datasets.
+
+Sizes, colours and light were measured on genuine frames of the released data; what is only a guess says so. Scenes and
+descriptions are in metres; camera positions are in released units (`UNIT`).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gqn.scenes import raycast, textures
+from gqn.views import Cameras, Views
+
+UNIT = 3.5  # metres per unit of a released camera position. A guess: no genuine frame comes with its camera.
+HALF = 3.5  # metres from the centre to a wall
+HEIGHT = 2.0  # of the walls
+EYE = 0.78  # height of the cameras
+RADIUS = 3.5  # of the camera ring, which touches the walls
+FOV = 50.0  # degrees
+SKY = (154 / 255, 226 / 255, 250 / 255)
+BLUR = 0.5  # pixels
+
+WALLS = {  # albedo, and the index of the texture
+    "red": ((201 / 255, 120 / 255, 98 / 255), 0),
+    "green": ((163 / 255, 196 / 255, 154 / 255), 1),
+    "cerise": ((173 / 255, 66 / 255, 105 / 255), 2),
+    "orange": ((227 / 255, 121 / 255, 18 / 255), 3),
+    "yellow": ((218 / 255, 167 / 255, 26 / 255), 4),
+}
+FLOORS = {
+    "yellow": ((190 / 255, 170 / 255, 80 / 255), 5),
+    "white": ((243 / 255, 243 / 255, 243 / 255), 6),
+    "blue": ((100 / 255, 137 / 255, 155 / 255), 7),
+}
+SHAPES = {
+    "box": raycast.BOX,
+    "sphere": raycast.SPHERE,
+    "cylinder": raycast.CYLINDER,
+    "capsule": raycast.CAPSULE,
+    "cone": raycast.CONE,
+    "icosahedron": raycast.ICOSAHEDRON,
+    "triangle": raycast.TRIANGLE,
+}
+TUBE = 0.14  # radius of the triangle's tube
+
+HELD_OUT = {shape: i / len(SHAPES) for i, shape in enumerate(SHAPES)}
+"""Hold-out: shape -> the first hue of the seventh of the hue circle in which that shape is never seen in training.
+
+Every shape and every hue is seen, only not together.
+"""
+
+
+@dataclass(frozen=True)
+class Object:
+    """A solid on the floor."""
+
+    shape: str  # a key of SHAPES
+    place: tuple[float, float]  # x, y of its centre
+    size: tuple[float, float, float]  # half-width along its own x and y, and its full height
+    yaw: float  # about the vertical, anticlockwise from above, radians
+    colour: tuple[float, float, float]  # albedo, RGB in [0, 1]
+
+    @property
+    def radius(self) -> float:
+        """Of the upright cylinder that holds it."""
+        return math.hypot(*self.size[:2]) if self.shape == "box" else max(self.size[:2])
+
+
+@dataclass(frozen=True)
+class Light:
+    """A headlight along the camera axis and a lamp above the room that shines straight down."""
+
+    lamp: tuple[float, float]  # x, y
+    height: float = 7.3
+    spot: int = 10  # exponent of the cosine off the vertical
+    ambient: float = 0.36
+    headlight: float = 0.64
+    strength: float = 0.97
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A room; edit it with `dataclasses.replace`."""
+
+    objects: tuple[Object, ...]
+    light: Light
+    wall: str = "red"  # a key of WALLS: its texture and albedo
+    floor: str = "white"  # a key of FLOORS
+    wall_albedo: tuple[float, float, float] | None = None  # instead of that of `wall`
+    floor_albedo: tuple[float, float, float] | None = None
+    half: float = HALF
+    height: float = HEIGHT
+    sky: tuple[float, float, float] = SKY
+
+
+@dataclass(frozen=True)
+class Family:
+    """Random rooms.
+
+    `rooms_ring_camera` is the default; the free-camera datasets are camera="free", with and without object_rotations.
+    """
+
+    camera: str = "ring"  # or "free"
+    object_rotations: bool = True  # about the vertical
+    hold_out: bool = False  # leave out the pairs of shape and hue of HELD_OUT
+    only_held_out: bool = False  # show nothing but them
+    fov: ClassVar[float] = FOV
+
+    def sample(self, rng: np.random.Generator) -> Scene:
+        """One to three objects that stand apart, any walls with any floor, the lamp anywhere above the room."""
+        shapes = list(SHAPES)
+        objects: list[Object] = []
+        for _ in range(rng.integers(1, 4)):
+            shape = shapes[rng.integers(len(shapes))]
+            hue, saturation, value = rng.random(), rng.uniform(0.6, 1), rng.uniform(0.8, 1)
+            if self.only_held_out:
+                hue = HELD_OUT[shape] + hue / len(shapes)
+            elif self.hold_out:
+                hue = HELD_OUT[shape] + 1 / len(shapes) + hue * (1 - 1 / len(shapes))
+            colour = tuple(raycast.hsv(np.array(hue % 1), saturation, value).tolist())
+            yaw = rng.uniform(0, 2 * math.pi) if self.object_rotations else 0.0
+            candidate = Object(shape, (0.0, 0.0), _size(rng, shape), yaw, colour)
+            while True:
+                candidate = replace(candidate, place=(rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5)))
+                if math.hypot(*candidate.place) < 1.8 and not any(_touch(candidate, o) for o in objects):
+                    break
+            objects.append(candidate)
+        lamp = (rng.uniform(-HALF, HALF), rng.uniform(-HALF, HALF))
+        wall, floor = list(WALLS)[rng.integers(len(WALLS))], list(FLOORS)[rng.integers(len(FLOORS))]
+        return Scene(tuple(objects), Light(lamp), wall, floor)
+
+    def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
+        """Level cameras at one height: on the ring, facing the centre, or free of objects anywhere in the room."""
+        if self.camera == "ring":
+            return ring(rng.uniform(0, 2 * math.pi, k))
+        pose = np.empty((k, 5))
+        for i in range(k):
+            while True:  # not in or close to an object
+                x, y = rng.uniform(-FREE, FREE, 2)
+                if all(math.dist((x, y), o.place) > o.radius + NEAR for o in scene.objects):
+                    break
+            # The ten genuine free views all look inwards: face a random point around the centre. A guess.
+            aim = rng.uniform(-AIM, AIM, 2)
+            pose[i] = x, y, EYE, -math.atan2(aim[1] - y, aim[0] - x), 0
+        pose[:, :3] /= UNIT
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
+    def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
+        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred, as the released ones, unless told not to."""
+        antialias = antialias is not False
+        blur = BLUR if antialias else 0.0
+        frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
+        return Views(torch.from_numpy(frames), cameras)
+
+    def inspect(
+        self, scene: Scene, cameras: Cameras, size: int = 64
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids, each (K, h, w).
+
+        Ids are those of `gqn.scenes.raycast`: an object's index, or FLOOR, WALL, NOTHING.
+        """
+        depth, ids = raycast.inspect(_world(scene), _metres(cameras), cameras.fov, size)
+        return depth / np.float32(UNIT), ids
+
+    def factors(self, scene: Scene) -> dict[str, Any]:
+        """Names of wall and floor, the lamp's place, and lists of the objects' shapes, places, sizes, yaws, colours."""
+        return {
+            "wall": scene.wall,
+            "floor": scene.floor,
+            "lamp": scene.light.lamp,
+            "shapes": [o.shape for o in scene.objects],
+            "places": [o.place for o in scene.objects],
+            "sizes": [o.size for o in scene.objects],
+            "yaws": [o.yaw for o in scene.objects],
+            "colours": [o.colour for o in scene.objects],
+        }
+
+
+FREE = 3.3  # free cameras have |x| and |y| below this
+NEAR = 0.35  # and keep this distance from objects
+AIM = 2.0
+
+
+def ring(yaw: NDArray[np.float64]) -> Cameras:
+    """Cameras (K,) on the ring that face the centre, looking along `yaw`."""
+    zero = np.zeros_like(yaw)
+    pose = np.stack([-RADIUS * np.cos(yaw), RADIUS * np.sin(yaw), zero + EYE, yaw, zero], -1)
+    pose[:, :3] /= UNIT
+    return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
+
+
+def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
+    """Cone, icosahedron and triangle always have one size; the laws of the others are guesses within what was seen."""
+    if shape == "cone":
+        return 0.39, 0.39, 0.8
+    if shape == "icosahedron":
+        return 0.5, 0.5, 1.0
+    if shape == "triangle":
+        return 1.18 / math.sqrt(3), TUBE, 1.18
+    if shape == "sphere":
+        radius = rng.uniform(0.1, 0.5)
+        return radius, radius, 2 * radius
+    if shape == "box":
+        return rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.5), rng.uniform(0.2, 1.5)
+    radius = rng.uniform(0.1, 0.5)
+    return radius, radius, rng.uniform(0.2, 1.5) if shape == "cylinder" else rng.uniform(radius, 1.5)
+
+
+def _touch(a: Object, b: Object) -> bool:
+    return math.dist(a.place, b.place) < a.radius + b.radius + 0.05
+
+
+@cache
+def _textures() -> NDArray[np.float32]:
+    walls = [
+        textures.circuit(1),
+        textures.circuit(2),
+        textures.circuit(3),
+        textures.discs(),
+        textures.blotches(4),
+    ]
+    return raycast.pyramid([*walls, textures.paving(5), textures.paving(6), textures.paving(7)])
+
+
+def _metres(cameras: Cameras) -> NDArray[np.float32]:
+    return cameras.pose.numpy() * np.array([UNIT, UNIT, UNIT, 1, 1], np.float32)
+
+
+def _world(scene: Scene) -> raycast.World:
+    n = len(scene.objects)
+    centre, size, axes = np.zeros((n, 3)), np.empty((n, 3)), np.zeros((n, 3, 3))
+    for i, o in enumerate(scene.objects):
+        a, b, height = o.size
+        foot = a if o.shape == "capsule" else 0.0  # its lower dome is under the floor
+        size[i] = a, b, (height + foot) / 2
+        centre[i] = *o.place, (height - foot) / 2
+        c, s = math.cos(o.yaw), math.sin(o.yaw)
+        axes[i] = (c, s, 0), (-s, c, 0), (0, 0, 1)
+    shape = np.array([SHAPES[o.shape] for o in scene.objects], np.int64)
+    colour = np.array([o.colour for o in scene.objects], float).reshape(n, 3)
+    wall_albedo, wall = WALLS[scene.wall]
+    floor_albedo, floor = FLOORS[scene.floor]
+    cells = np.full((3, 3), wall)
+    cells[1, 1] = raycast.OPEN
+    grid = raycast.Grid(
+        wall=cells,
+        floor=np.full((3, 3), floor),
+        textures=_textures(),
+        wall_colour=scene.wall_albedo or wall_albedo,
+        floor_colour=scene.floor_albedo or floor_albedo,
+        cell=2 * scene.half,
+        height=scene.height,
+        wall_repeat=2 * scene.half / 3,
+        floor_repeat=scene.half,
+    )
+    light = scene.light
+    lights = raycast.Light(
+        light.ambient, light.headlight, light.strength, 0.0, light.spot, (*light.lamp, light.height, 1.0)
+    )
+    return raycast.World(raycast.Objects(shape, centre, axes, size, colour), grid, lights, scene.sky)
