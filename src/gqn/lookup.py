@@ -6,6 +6,8 @@ import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
 
+from gqn.errors import BadInput
+
 
 def names(room: str) -> list[str]:
     """The variants that live in a room of the package (`models`, `scenes`, `figures`), sorted."""
@@ -16,12 +18,12 @@ def names(room: str) -> list[str]:
 def load(room: str, name: str) -> ModuleType:
     """Import the variant `name` of a room; a dotted name loads a module from outside the package.
 
-    Raises ValueError for an unknown name, with the nearest known one.
+    Raises BadInput for an unknown name, with the nearest known one.
     """
     if "." in name:
         return importlib.import_module(name)
     if name not in (known := names(room)):
-        raise ValueError(unknown(f"name in {room}", name, known))
+        raise BadInput(unknown(f"name in {room}", name, known))
     return importlib.import_module(f"gqn.{room}.{name}")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see gqn.views
 class Prediction:
     """A model's answer to Q queries for each of B scenes."""
 

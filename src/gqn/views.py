@@ -4,6 +4,9 @@ Conventions, shared by all datasets and pinned by tests: right-handed world, z u
 clockwise seen from above and positive pitch looks up, so that a camera looks along
 (cos yaw cos pitch, -sin yaw cos pitch, sin pitch); there is no roll. These are the released files' conventions,
 measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin.
+
+The types are values: use `dataclasses.replace` (they are not frozen only because lightning-fabric refuses to carry
+frozen dataclasses through a model that it wraps).
 """
 
 import math
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cameras:
     """Where views are taken from; any batch shape *B."""
 
@@ -58,7 +61,7 @@ class Cameras:
         return self.pose[..., :3], torch.einsum("...ij,hwj->...hwi", rotation, in_camera)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Views:
     """Images with their cameras; any batch shape *B."""
 
@@ -73,12 +76,15 @@ class Views:
         return self if self.frames.is_floating_point() else replace(self, frames=self.frames.float() / 255)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Task:
     """Draw the query views from the context views of the same scene; the two never overlap."""
 
     context: Views  # (B, M)
     query: Views  # (B, Q)
+
+    def __getitem__(self, scenes: Any) -> Self:
+        return replace(self, context=self.context[scenes], query=self.query[scenes])
 
     def float(self) -> Self:
         """Frames of both as float32 in [0, 1]."""

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from gqn.errors import BadInput
 from gqn.views import Task, Views, stack
 
 
@@ -63,9 +64,9 @@ class Sampler:
 
     def __post_init__(self):
         if not 1 <= self.min_context <= self.max_context:
-            raise ValueError(f"the number of context views must be at least 1, not {self.max_context}")
+            raise BadInput(f"the number of context views must be at least 1, not {self.max_context}")
         if self.max_context + self.queries > self.views:
-            raise ValueError(
+            raise BadInput(
                 f"{self.max_context} context views and {self.queries} query views do not fit "
                 f"into scenes of {self.views} views: lower max-context-size or num-queries"
             )

@@ -1,0 +1,100 @@
+"""What a run keeps on disk, written so that a kill at any moment leaves it whole, and how a run is opened again.
+
+    config.json              the resolved config
+    latest.ckpt previous.ckpt   training state after the last and the last but one validation
+    best.ckpt                training state at the best validation so far
+    model.safetensors        final weights
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gqn import config as configs
+from gqn.config import Config
+from gqn.errors import BadInput
+from gqn.models.gqn import GQN
+
+LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def write(path: Path, write_to: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all: beside its place, flushed to disk, then moved there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write_to(part)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def save(folder: Path, state: dict[str, Any], best: bool) -> None:
+    """Store a training state as the latest; the one before stays, and the best is kept beside them."""
+    latest = folder / LATEST
+    write(folder / ".new", lambda part: torch.save(state, part))
+    if latest.exists():
+        os.replace(latest, folder / PREVIOUS)
+    os.replace(folder / ".new", latest)
+    if best:
+        write(folder / BEST, lambda part: part.hardlink_to(latest))
+
+
+def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest training state of a run that can be read, or None if it has none yet.
+
+    A damaged file is named through `say` and the previous one taken; BadInput if there is a file and none can be read.
+    """
+    found = [path for name in (LATEST, PREVIOUS) if (path := folder / name).exists()]
+    for path in found:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            say(f"{path} is damaged ({str(error).splitlines()[0]}); trying the checkpoint before it")
+    if found:
+        raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with --no-resume")
+    return None
+
+
+def build(config: Config) -> GQN:
+    """A model with fresh weights, decided by the config's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return GQN(**config.model())
+
+
+def save_weights(folder: Path, model: nn.Module) -> None:
+    """Write the final weights of a run."""
+    write(folder / WEIGHTS, lambda part: save_file(model.state_dict(), part))
+
+
+def load(folder: Path, say: Callable[[str], None] = print) -> tuple[Config, GQN]:
+    """Open a run: its config and its model, with the final weights or, while it trains, those of its last checkpoint."""
+    if not folder.is_dir():
+        raise BadInput(f"there is no run folder {folder}")
+    config = configs.read(folder / CONFIG)
+    model = build(config)
+    path = folder / WEIGHTS
+    try:
+        if path.exists():
+            weights = load_file(path)
+        elif (state := load_state(folder, say)) is not None:
+            weights = state["model"]
+            say(f"{folder} is not finished: using its checkpoint after {state['step']} of {config.steps} steps")
+        else:
+            raise BadInput(f"{folder} holds no weights yet")
+        model.load_state_dict(weights)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
+    except RuntimeError as error:
+        raise BadInput(f"the weights in {folder} are not of the model that its {CONFIG} describes") from error
+    return config, model.eval()

@@ -1,0 +1,155 @@
+"""The command line: `gqn train | eval | figure`. Torch is imported by the commands, not by this file: --help is instant."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gqn.errors import BadInput
+
+USAGE = """usage: gqn COMMAND ...
+
+Generative Query Networks: train, measure and show them.
+
+  train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
+  eval RUN                 measure a run on held-out scenes, beside the floors
+  figure NAME RUN          draw a figure of a run
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if argv else 2
+    command = COMMANDS.get(argv[0])
+    try:
+        if command is None:
+            from gqn.lookup import unknown
+
+            raise BadInput(unknown("command", argv[0], COMMANDS))
+        return command(argv[1:]) or 0
+    except BadInput as error:
+        print(f"gqn: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("gqn: interrupted", file=sys.stderr)
+        return 130
+
+
+def train(argv: list[str]) -> int:
+    """`gqn train [PRESET] [--config FILE] [--dry-run] [flags]`: preset, then file, then flags."""
+    import tyro
+
+    from gqn import config as configs
+
+    name = argv.pop(0) if argv and not argv[0].startswith("-") else "founding"
+    base = configs.preset(name)
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        config: tyro.conf.OmitArgPrefixes[configs.Config]
+        place: tyro.conf.OmitArgPrefixes[configs.Place]
+        dry_run: bool = False
+        """Print the resolved config and the model's size, and exit."""
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path)
+    given, rest = first.parse_known_args(argv)
+    if given.config:
+        base = configs.read_toml(given.config, base)
+    options = tyro.cli(
+        Options,
+        prog="gqn train [PRESET] [--config FILE.toml]",
+        description=f"Train a GQN. PRESET is one of {', '.join(configs.PRESETS)} ({name} here); a TOML file and then "
+        "flags override its options. The same command goes on with a run that was stopped.",
+        args=rest,
+        default=Options(base, configs.Place()),
+    )
+    config, place = options.config, options.place
+    folder = place.logdir / f"{name}-{config.dataset_name}-{config.image_size}px{place.run_suffix}"
+    if options.dry_run:
+        return _dry_run(config, folder)
+
+    from gqn.logs import console
+    from gqn.train import Stopped, train
+
+    try:
+        train(config, place, folder)
+    except Stopped as stopped:
+        console.print(str(stopped))
+        return 128 + stopped.signum
+    console.print(f"done: {folder} (weights model.safetensors, picture predictions.png; next: gqn eval {folder})")
+    return 0
+
+
+def _dry_run(config, folder: Path) -> int:
+    from gqn import checkpoint
+    from gqn import config as configs
+
+    model = checkpoint.build(config)
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    print(configs.as_json(config), end="")
+    print(f"run folder: {folder}")
+    print(f"steps: {config.steps}")
+    print(f"parameters: {sum(sizes.values()):,} ({', '.join(f'{name} {n:,}' for name, n in sizes.items())})")
+    return 0
+
+
+def evaluate(argv: list[str]) -> int:
+    """`gqn eval RUN`: a table on the screen and eval.json in the run folder."""
+    parser = argparse.ArgumentParser("gqn eval", description="Measure a run on held-out scenes, beside the floors.")
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--context", type=_positive, default=3, help="context views (default: %(default)s)")
+    parser.add_argument("--scenes", type=_positive, default=1000, help="held-out scenes (default: %(default)s)")
+    given = parser.parse_args(argv)
+
+    from gqn.evaluate import evaluate, show
+
+    show(evaluate(given.run, given.context, given.scenes))
+    return 0
+
+
+def figure(argv: list[str]) -> int:
+    """`gqn figure NAME RUN`: a picture, and its arrays beside it."""
+    from gqn import lookup
+
+    names = lookup.names("figures")
+    parser = argparse.ArgumentParser("gqn figure", description="Draw a figure of a run.")
+    parser.add_argument("name", help=f"figure: {', '.join(names)}")
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--out", type=Path, help="picture file (default: RUN/NAME.png)")
+    given = parser.parse_args(argv)
+
+    import numpy as np
+
+    from gqn import checkpoint
+
+    module = lookup.load("figures", given.name)
+    config, model = checkpoint.load(given.run)
+    out = given.out or given.run / f"{given.name}.png"
+    arrays = module.compute(config, model)
+    picture = module.draw(arrays)
+    try:
+        with open(out.with_suffix(".npz"), "wb") as file:
+            np.savez_compressed(file, **arrays)
+        picture.save(out)
+    except (OSError, ValueError) as error:  # Pillow: an unknown suffix is a ValueError
+        raise BadInput(f"cannot write {out}: {error}") from error
+    print(out)
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "figure": figure}

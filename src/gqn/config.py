@@ -1,0 +1,227 @@
+"""What a run is: one flat, frozen record of options, its presets, and how it is read from TOML and written beside weights.
+
+Nothing here imports torch, so that the command line answers at once. An option's name is its flag (dashes or
+underscores), its TOML key and, for the model's, its keyword argument.
+"""
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from gqn import lookup
+from gqn.data.released import DATASETS
+from gqn.errors import BadInput
+
+
+def _short(*names: str) -> Any:
+    return arg(aliases=names)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of a training run. A training sample is one task: a scene, its context views and its queries."""
+
+    # data
+    dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
+    """Dataset to train on, by its released name; its scenes are rendered on the fly."""
+    image_size: int = 64
+    """Side of the images in pixels, a multiple of 4; the released size takes the released JPEG coding too."""
+    max_context_size: Annotated[int, _short("-c")] = 12
+    """Most context views of a task; each batch draws its number uniformly from 1 to this."""
+    num_queries: int = 1
+    """Query views of a task, all answered from one representation."""
+    # model
+    representation: Literal["pyramid", "tower", "pool", "identity_tower"] = "identity_tower"
+    """Network that encodes one context view."""
+    representation_maps: int = 256
+    """Channels of the representation."""
+    aggregate: Literal["sum", "mean"] = "sum"
+    """How the codes of the context views become one representation."""
+    num_steps: Annotated[int, _short("-s")] = 12
+    """Generation steps."""
+    num_latent_maps: Annotated[int, _short("-l")] = 3
+    """Channels of the latent of each step."""
+    num_recurrent_maps: Annotated[int, _short("-u")] = 64
+    """Channels of the recurrent states."""
+    num_canvas_maps: int = 32
+    """Channels of the canvas."""
+    kernel_size: int = 5
+    """Kernel of the recurrent convolutions, odd."""
+    head_size: int = 1
+    """Kernel of the prior and posterior heads, odd."""
+    shared_cores: bool = True
+    """Share the weights of the generation steps."""
+    joint_downsampling: bool = True
+    """Look at image and canvas through one activated convolution, as the founding program, not two linear ones."""
+    activation: Literal["relu", "elu"] = "elu"
+    """Nonlinearity of the representation network."""
+    sigmoid_output: bool = True
+    """Squash the image mean into (0, 1); the paper's is linear."""
+    # objective
+    pixel_std_initial: Annotated[float, _short("-pi")] = 2.0
+    """Standard deviation of a pixel at the start."""
+    pixel_std_final: Annotated[float, _short("-pf")] = 0.7
+    """Standard deviation of a pixel in the end, and in every validation and evaluation."""
+    pixel_std_fraction: float = 0.1
+    """Share of the training samples over which it is annealed."""
+    # optimization
+    batch_size: Annotated[int, _short("-b")] = 32
+    """Tasks per step, over all devices."""
+    learning_rate_initial: Annotated[float, _short("-ri")] = 5e-4
+    """Adam's learning rate at the start."""
+    learning_rate_final: Annotated[float, _short("-rf")] = 4e-4
+    """Adam's learning rate in the end."""
+    learning_rate_fraction: float = 0.8
+    """Share of the training samples over which it falls, linearly."""
+    num_train_samples: Annotated[int, _short("-t")] = 5_000_000
+    """Training samples."""
+    # validation
+    num_val_samples: Annotated[int, _short("-v")] = 128
+    """Validation tasks, always the same ones."""
+    val_freq: Annotated[int, _short("-f")] = 20_000
+    """Training samples between two validations, each followed by a checkpoint."""
+    # the run
+    seed: int = 0
+    """Decides, with the step, everything random."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic: float32, or bfloat16 where it is safe."""
+
+    def __post_init__(self):
+        if self.dataset_name not in DATASETS:
+            raise BadInput(lookup.unknown("dataset", self.dataset_name, DATASETS))
+        if self.image_size < 16 or self.image_size % 4:
+            raise BadInput(f"image-size must be a multiple of 4, at least 16, not {self.image_size}")
+        views = DATASETS[self.dataset_name].num_views
+        if self.max_context_size + self.num_queries > views:
+            raise BadInput(
+                f"max-context-size {self.max_context_size} with num-queries {self.num_queries} does not fit "
+                f"{self.dataset_name}, whose scenes have {views} views: at most {views - self.num_queries}"
+            )
+        if self.joint_downsampling and self.activation not in ("relu", "elu"):
+            raise BadInput("joint-downsampling needs an activation")
+        for name in ("kernel_size", "head_size"):
+            if getattr(self, name) % 2 == 0:
+                raise BadInput(f"{_flag(name)} must be odd, not {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(value) in (int, float) and field.name != "seed" and not value > 0:
+                raise BadInput(f"{_flag(field.name)} must be positive, not {value}")
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return -(-self.num_train_samples // self.batch_size)
+
+    def model(self) -> dict[str, Any]:
+        """The options that are the model's keyword arguments."""
+        return {name: getattr(self, name) for name in MODEL_OPTIONS}
+
+    def replaced(self, values: dict[str, Any], where: str) -> "Config":
+        """A copy with some options replaced; `where` they come from is named if one is unknown or of a wrong type."""
+        types = {f.name: f.type for f in dataclasses.fields(self)}
+        clean = {}
+        for key, value in values.items():
+            name = key.replace("-", "_")
+            if name not in types:
+                raise BadInput(f"{where}: {lookup.unknown('option', key, types)}")
+            have = getattr(self, name)
+            if type(have) is float and type(value) is int:
+                value = float(value)
+            if type(value) is not type(have):
+                raise BadInput(f"{where}: {key} must be a {type(have).__name__}, not {value!r}")
+            clean[name] = value
+        return dataclasses.replace(self, **clean)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and on what a run takes place: nothing here changes its result."""
+
+    logdir: Path = Path("log")
+    """Folder that run folders go into."""
+    run_suffix: str = ""
+    """Appended to the run folder's name."""
+    resume: bool = True
+    """Continue the run if its folder exists; --no-resume starts over and replaces it."""
+    gpu: bool = False
+    """Train on GPU instead of CPU."""
+    devices: int = 1
+    """GPUs, or CPU processes."""
+    workers: int = 1
+    """Processes that make batches ahead of need, per device; 0 makes them in the training process."""
+
+
+MODEL_OPTIONS = (
+    "image_size representation representation_maps aggregate num_steps num_latent_maps num_recurrent_maps "
+    "num_canvas_maps kernel_size head_size shared_cores joint_downsampling activation sigmoid_output"
+).split()
+
+# The paper's model and schedule (facts of its supplement); a row overrides the founding program's defaults.
+_PAPER = dict(
+    max_context_size=14,
+    representation="tower",
+    num_recurrent_maps=128,
+    num_canvas_maps=128,
+    head_size=5,
+    shared_cores=False,
+    joint_downsampling=False,
+    activation="relu",
+    sigmoid_output=False,
+    batch_size=36,
+    learning_rate_final=5e-5,
+    num_train_samples=72_000_000,
+)
+
+PRESETS = {
+    "founding": Config(),
+    "paper": Config(**_PAPER),
+    "demo": Config(image_size=32, max_context_size=4, num_train_samples=40_000),
+}
+
+
+def preset(name: str) -> Config:
+    """A preset by name; raises BadInput with the nearest name if there is none."""
+    if name not in PRESETS:
+        raise BadInput(lookup.unknown("preset", name, PRESETS))
+    return PRESETS[name]
+
+
+def read_toml(path: Path, base: Config) -> Config:
+    """`base` with the options of a TOML file, whose keys are the option names."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not valid TOML: {error}") from error
+    return base.replaced(values, str(path))
+
+
+def read(path: Path) -> Config:
+    """The config that lies beside a run's weights."""
+    try:
+        return Config().replaced(json.loads(path.read_text()), str(path))
+    except OSError as error:
+        raise BadInput(f"{path.parent} holds no run: cannot read {path.name} ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
+
+
+def as_json(config: Config) -> str:
+    """The config as it lies beside a run's weights."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """The options in which two configs differ, each as 'name: ours, not theirs'."""
+    a, b = dataclasses.asdict(ours), dataclasses.asdict(theirs)
+    return [f"{_flag(k)}: {a[k]!r} here, {b[k]!r} there" for k in a if a[k] != b[k]]
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")

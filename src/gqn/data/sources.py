@@ -1,0 +1,66 @@
+"""Where scenes come from: `source(name, split)` gives the scenes of a dataset by index."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+
+from gqn import lookup
+from gqn.data.released import DATASETS
+from gqn.data.tasks import Source, rng
+from gqn.errors import BadInput
+from gqn.views import Views
+
+# Scene seeds of the two splits; they never meet.
+SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
+
+
+def source(name: str, split: str, image_size: int | None = None) -> Source:
+    """The scenes of a released dataset's name, rendered as they are asked for.
+
+    `split` is "train" or "test"; `image_size` is the released one unless given. Frames of the released size take the
+    released files' JPEG coding, so that numbers on rendered and released data compare.
+    """
+    if name not in DATASETS:
+        raise BadInput(lookup.unknown("dataset", name, DATASETS))
+    row = DATASETS[name]
+    family = lookup.load("scenes", row.family).Family(**row.options)
+    size = image_size or row.image_size
+    return Rendered(family, row.num_views, size, SPLITS[split], jpeg=size == row.image_size)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Scenes of a family, rendered on the fly: the scene's seed decides everything about it."""
+
+    family: Any
+    num_views: int
+    image_size: int
+    seeds: range
+    jpeg: bool
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def views(self, index: int, which: np.ndarray) -> Views:
+        """The views `which` of scene `index`: Views (len(which),), frames uint8."""
+        scene, cameras = self.scene(index)
+        views = self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
+        return replace(views, frames=jpeg_coded(views.frames)) if self.jpeg else views
+
+    def scene(self, index: int) -> tuple[Any, Any]:
+        """The description of scene `index` and its `num_views` cameras."""
+        generator = rng(self.seeds[index])
+        scene = self.family.sample(generator)
+        return scene, self.family.cameras(generator, scene, self.num_views)
+
+
+def jpeg_coded(frames: torch.Tensor) -> torch.Tensor:
+    """Frames (K, 3, H, W) uint8 after the released files' coding: JPEG, quality 95, chroma 4:2:0."""
+    coded = [
+        simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(np.ascontiguousarray(f), quality=95, colorsubsampling="420"))
+        for f in frames.permute(0, 2, 3, 1).numpy()
+    ]
+    return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2)

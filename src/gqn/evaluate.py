@@ -1,0 +1,117 @@
+"""How good a model is: its prior samples and its ELBO on fixed held-out tasks, beside the floors."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from gqn import checkpoint
+from gqn.config import Config
+from gqn.data.sources import source
+from gqn.data.tasks import Sampler, batches, rng
+from gqn.logs import Reporter, console
+from gqn.metrics import METRICS
+from gqn.models.floors import MeanImage, Nearest
+from gqn.objective import elbo
+from gqn.views import Task
+
+SEED = 2  # of the evaluation's tasks and of the samples drawn for them
+BATCH = 50  # scenes at a time
+
+
+def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, Any]:
+    """Evaluate a run on `scenes` held-out scenes, one query each, given `context` views; also writes `eval.json`.
+
+    Returns {"rows": {name: {metric: {"mean", "stderr"}}}, ...}: errors are over scenes, metrics are those of
+    `gqn.metrics` on one prior sample per query, and the ELBO's terms at the final pixel_std.
+    """
+    config, model = checkpoint.load(folder)
+    held_out = source(config.dataset_name, "test", config.image_size)
+    sampler = Sampler(len(held_out), held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
+    models = {"gqn": model, "nearest view": Nearest(), "mean image": MeanImage(mean_image(config))}
+    rows = {name: [] for name in models}
+    steps = math.ceil(scenes / sampler.batch_size)
+    with Reporter("evaluate", scenes, 0, "scenes") as report:
+        for number, task in enumerate(batches(held_out, sampler, range(steps))):
+            task = task.float()
+            for name, answerer in models.items():
+                rows[name].append(measure(answerer, task, config.pixel_std_final, noise(SEED, number)))
+            report.update(min(scenes, (number + 1) * sampler.batch_size))
+    result = {
+        "dataset": config.dataset_name,
+        "split": "test",
+        "image_size": config.image_size,
+        "context_views": context,
+        "scenes": scenes,
+        "pixel_std": config.pixel_std_final,
+        "rows": {name: _summary(parts, scenes) for name, parts in rows.items()},
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    checkpoint.write(folder / "eval.json", lambda part: part.write_text(text))
+    return result
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, task: Task, pixel_std: float, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Metrics of one prior sample per query, and ELBO terms at `pixel_std`, each (B,): means over a task's queries."""
+    truth = task.query.frames
+    answer = model.sample(model.represent(task.context), task.query.cameras, generator)
+    score = elbo(model(task.context, task.query, generator), truth, pixel_std)
+    values = {name: metric(answer, truth) for name, metric in METRICS.items()}
+    values |= {"elbo": score.elbo, "excess": score.excess, "kl": score.kl, "posterior_mse": score.mse}
+    return {name: value.mean(1) for name, value in values.items()}
+
+
+def mean_image(config: Config, scenes: int = 1000) -> Tensor:
+    """The mean of one view of each of `scenes` training scenes, (3, H, W) in [0, 1]."""
+    seen = source(config.dataset_name, "train", config.image_size)
+    sampler = Sampler(len(seen), seen.num_views, scenes, 1, 1, seed=SEED)
+    return next(batches(seen, sampler, range(1))).float().query.frames.mean((0, 1))
+
+
+def noise(*key: int) -> torch.Generator:
+    """A source of noise that is a function of the key alone."""
+    return torch.Generator().manual_seed(int(rng(*key).integers(2**63)))
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The result as it is shown on a screen: mean and standard error over scenes."""
+    grid = Table(
+        title=f"{result['dataset']}, {result['image_size']} px: {result['scenes']} held-out scenes, "
+        f"{result['context_views']} context views, samples from the prior",
+        caption=f"± standard error over scenes. RMSE and MAE on 0-255. ELBO - floor in nats per image at "
+        f"pixel std {result['pixel_std']}: 0 is a perfect and certain model.",
+    )
+    columns = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "psnr": "PSNR (dB)", "excess": "ELBO - floor", "kl": "KL (nats)"}
+    formats = {"mse": "{:.5f} ± {:.5f}", "rmse": "{:.1f} ± {:.1f}", "mae": "{:.2f} ± {:.2f}"}
+    grid.add_column("")
+    for title in columns.values():
+        grid.add_column(title, justify="right")
+    for name, row in result["rows"].items():
+        cells = []
+        for metric in columns:
+            mean, stderr = row[metric]["mean"], row[metric]["stderr"]
+            sign = -1 if metric == "excess" else 1  # shown as an ELBO, which is to be high
+            cells.append(formats.get(metric, "{:.2f} ± {:.2f}").format(sign * mean + 0.0, stderr))
+        grid.add_row(name, *cells)
+    return grid
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    console.print(table(result))
+
+
+def _summary(parts: Iterable[dict[str, Tensor]], scenes: int) -> dict[str, dict[str, float]]:
+    parts = list(parts)
+    values = {name: torch.cat([p[name] for p in parts])[:scenes].double() for name in parts[0]}
+    return {
+        name: {"mean": v.mean().item(), "stderr": (v.std() / math.sqrt(len(v))).item()} for name, v in values.items()
+    }

@@ -1,0 +1,132 @@
+"""What a run says: a JSONL file, TensorBoard events, and a progress bar or, away from a terminal, plain lines."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LINE_EVERY = 20.0  # seconds between lines when nobody watches a bar
+
+
+class Reporter:
+    """Progress of long work in steps of `unit`s: a bar on a terminal, else a line every 20 seconds."""
+
+    def __init__(self, task: str, total: int, done: int, unit: str):
+        self.task, self.total, self.done, self.unit = task, total, done, unit
+        self.first, self.began, self.spoke = done, time.monotonic(), time.monotonic()
+        self.bar = None
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:.1f}%"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[rate]:.0f} " + unit + "/s {task.fields[numbers]}"),
+                console=console,
+                refresh_per_second=4,
+            )
+            self.row = self.bar.add_task(task, total=total, completed=done, rate=0.0, numbers="")
+
+    def __enter__(self) -> "Reporter":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Units per second since the start of this process's work."""
+        return (self.done - self.first) / max(time.monotonic() - self.began, 1e-9)
+
+    def update(self, done: int, numbers: str = "") -> None:
+        """Say how far the work is, with the numbers that matter."""
+        self.done = done
+        now = time.monotonic()
+        if self.bar:
+            self.bar.update(self.row, completed=done, rate=self.rate, numbers=numbers)
+        elif now - self.spoke >= LINE_EVERY or done >= self.total:
+            self.spoke = now
+            left = (self.total - done) / max(self.rate, 1e-9)
+            console.print(
+                f"{self.task} {done}/{self.total} ({100 * done / self.total:.1f}%) {self.rate:.0f} {self.unit}/s, "
+                f"{_clock(left)} left{' ' + numbers if numbers else ''}"
+            )
+
+
+class Journal:
+    """A run's record, `metrics.jsonl` and TensorBoard events; what lies after `step` is of a lost past and is dropped.
+
+    An inactive journal (of a rank other than the first) records nothing.
+    """
+
+    def __init__(self, folder: Path, step: int, active: bool = True):
+        self.active = active
+        if not active:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        path = folder / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
+            part = path.with_name(".metrics.jsonl.part")
+            part.write_text("".join(line + "\n" for line in kept))
+            os.replace(part, path)
+        self.lines = open(path, "a", buffering=1)  # noqa: SIM115
+        self.events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def numbers(self, kind: str, step: int, samples: int, values: dict[str, Any]) -> None:
+        """Record values of one kind ("train" or "val"): floats, or lists with a float per generation step."""
+        if not self.active:
+            return
+        self.lines.write(json.dumps({"kind": kind, "step": step, "samples": samples, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, list):
+                for i, v in enumerate(value):
+                    self.events.add_scalar(f"{kind}/{name}/{i:02d}", v, step)
+            else:
+                self.events.add_scalar(f"{kind}/{name}", value, step)
+
+    def gradients(self, step: int, model: nn.Module) -> None:
+        """Histograms of the gradients of the last backward pass."""
+        if self.active:
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    self.events.add_histogram(f"gradients/{name}", parameter.grad, step)
+
+    def picture(self, step: int, image: Image.Image) -> None:
+        """Predicted images."""
+        if self.active:
+            self.events.add_image("predictions", np.asarray(image), step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self.active:
+            self.lines.close()
+            self.events.close()
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")  # a line cut short by a kill
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

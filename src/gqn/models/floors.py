@@ -1,0 +1,46 @@
+"""Models that learn nothing: the floors that stand in every table, and that a model must beat.
+
+Deterministic, with the three verbs of every model; their representation is the context itself.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gqn.objective import Prediction
+from gqn.views import Cameras, Views
+
+
+class Nearest(nn.Module):
+    """Answers with the nearest context view, by Euclidean distance of the cameras' 7-vectors."""
+
+    def represent(self, context: Views) -> Views:
+        return context
+
+    def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
+        return _certain(self.sample(context, query.cameras))
+
+    def sample(self, representation: Views, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+        distance = torch.cdist(cameras.vector(), representation.cameras.vector())  # (B, Q, M)
+        scenes = torch.arange(len(distance), device=distance.device)[:, None]
+        return representation.frames[scenes, distance.argmin(2)]
+
+
+class MeanImage(nn.Module):
+    """Answers with one image (3, H, W), the mean of many: what is known before looking."""
+
+    def __init__(self, image: Tensor):
+        super().__init__()
+        self.register_buffer("image", image)
+
+    def represent(self, context: Views) -> Views:
+        return context
+
+    def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
+        return _certain(self.sample(context, query.cameras))
+
+    def sample(self, representation: Views, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+        return self.image.expand(*cameras.pose.shape[:2], -1, -1, -1)
+
+
+def _certain(mean: Tensor) -> Prediction:
+    return Prediction(mean, mean.new_zeros(*mean.shape[:2], 0))

@@ -1,0 +1,231 @@
+"""Training: fetch, loss, backward, step, log, validate, save."""
+
+import math
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from gqn import checkpoint
+from gqn import config as configs
+from gqn.config import Config, Place
+from gqn.data.sources import source
+from gqn.data.tasks import Sampler, batches
+from gqn.errors import BadInput
+from gqn.evaluate import measure, noise
+from gqn.figures import predictions
+from gqn.logs import Journal, Reporter, console
+from gqn.objective import Elbo, anneal, elbo
+from gqn.views import Task
+
+LOG_EVERY = 50  # steps between two records of the training loss
+VALIDATION_SEED = 1  # of the validation tasks, which are the same for every run
+PICTURED = 4  # validation tasks that TensorBoard shows
+
+
+class NotFinite(BadInput):
+    """A term of the loss became infinite or not a number."""
+
+
+class Stopped(Exception):
+    """A signal stopped the run; its state was saved first."""
+
+    def __init__(self, signum: int, step: int):
+        self.signum = signum
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; the same command resumes")
+
+
+def train(config: Config, place: Place, folder: Path) -> None:
+    """Train what `config` describes, or go on with it, until `folder` holds final weights and a picture.
+
+    Raises BadInput if the folder cannot be used, NotFinite if the loss leaves the finite numbers, Stopped on SIGINT
+    and SIGTERM. Everything is a function of (config, step), so that a run that was stopped and resumed, however often,
+    ends with the weights of one that never was.
+    """
+    fabric = start(config, place)
+    if fabric.is_global_zero:
+        open_folder(folder, config, place.resume)
+    fabric.barrier()
+
+    plain = checkpoint.build(config)
+    adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial)
+    done, best = 0, math.inf
+    if (state := checkpoint.load_state(folder, console.print)) is not None:
+        plain.load_state_dict(state["model"])
+        adam.load_state_dict(state["optimizer"])
+        done, best = state["step"], state["best"]
+        console.print(f"{folder}: going on after step {done} of {config.steps}")
+    model, optimizer = fabric.setup(plain, adam)
+
+    tasks = training_tasks(config, place, fabric, done)
+    held_out = validation_tasks(config)
+    journal = Journal(folder, done, active=fabric.is_global_zero)
+    recent: list[dict[str, Tensor]] = []
+    size = config.batch_size
+    with _signals() as stop, Reporter("train", config.steps * size, done * size, "samples") as report:
+        for step in range(done, config.steps):
+            pixel_std, learning_rate = schedule(config, step * size)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            task = next(tasks).to(fabric.device, non_blocking=True).float()
+            prediction = model(task.context, task.query, noise(config.seed, step, fabric.global_rank))
+            score = elbo(prediction, task.query.frames, pixel_std)
+            check_finite(score, step, folder)
+            optimizer.zero_grad()
+            fabric.backward(-score.elbo.mean())
+            optimizer.step()
+            done, samples = step + 1, (step + 1) * size
+
+            recent.append(averages(score, prediction.kl))
+            if len(recent) == LOG_EVERY or done == config.steps:
+                values = {name: torch.stack([r[name] for r in recent]).mean(0).tolist() for name in recent[0]}
+                recent.clear()
+                report.update(samples, "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items()))
+                speed = {"pixel_std": pixel_std, "learning_rate": learning_rate, "samples_per_second": report.rate}
+                journal.numbers("train", done, samples, values | speed)
+
+            due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
+            if due:
+                values = validate(plain, held_out, config.pixel_std_final)
+                improved, best = values["excess"] < best, min(best, values["excess"])
+                journal.numbers("val", done, samples, values)
+                journal.gradients(done, plain)
+                journal.picture(done, predictions.draw(predictions.answer(plain, held_out[0][:PICTURED], 3)))
+            if (due or stop.signum) and fabric.is_global_zero:
+                state = {"step": done, "best": best, "model": plain.state_dict(), "optimizer": adam.state_dict()}
+                checkpoint.save(folder, state, best=due and improved)
+            if stop.signum:
+                raise Stopped(stop.signum, done)
+    journal.close()
+    if fabric.is_global_zero:
+        checkpoint.save_weights(folder, plain)
+        picture = predictions.draw(predictions.compute(config, plain))
+        checkpoint.write(folder / "predictions.png", lambda part: picture.save(part, "PNG"))
+
+
+SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
+
+
+def schedule(config: Config, samples: int) -> tuple[float, float]:
+    """Pixel std and learning rate after `samples` training samples."""
+    return (
+        anneal(
+            samples,
+            config.pixel_std_initial,
+            config.pixel_std_final,
+            round(config.pixel_std_fraction * config.num_train_samples),
+        ),
+        anneal(
+            samples,
+            config.learning_rate_initial,
+            config.learning_rate_final,
+            round(config.learning_rate_fraction * config.num_train_samples),
+        ),
+    )
+
+
+def start(config: Config, place: Place) -> Fabric:
+    """The engine on the devices asked for."""
+    if place.gpu and torch.cuda.device_count() < place.devices:
+        raise BadInput(
+            f"--gpu asks for {place.devices} GPU(s), but {torch.cuda.device_count()} can be used here: train without --gpu"
+        )
+    if config.batch_size % place.devices:
+        raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
+    fabric = Fabric(accelerator="cuda" if place.gpu else "cpu", devices=place.devices, precision=config.precision)
+    fabric.launch()
+    return fabric
+
+
+def open_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Make the run's folder, or check that it holds a run of this very config; `resume` False empties it first."""
+    path = folder / checkpoint.CONFIG
+    try:
+        if path.exists():
+            if resume:
+                if differ := configs.differences(config, configs.read(path)):
+                    raise BadInput(
+                        f"{folder} holds a run of another config ({'; '.join(differ)}): "
+                        "give this one a --run-suffix, or start over with --no-resume"
+                    )
+                return
+            shutil.rmtree(folder)
+        elif folder.exists() and any(folder.iterdir()):
+            raise BadInput(f"{folder} holds other files than a run's: give another --logdir or --run-suffix")
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
+    except OSError as error:
+        raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
+
+
+def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> Iterator[Task]:
+    """This rank's share of the batches from step `done` on."""
+    scenes = source(config.dataset_name, "train", config.image_size)
+    sampler = Sampler(
+        len(scenes),
+        scenes.num_views,
+        config.batch_size,
+        min_context=1,
+        max_context=config.max_context_size,
+        queries=config.num_queries,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        ranks=fabric.world_size,
+    )
+    return batches(scenes, sampler, range(done, config.steps), place.workers, pin=place.gpu)
+
+
+def validation_tasks(config: Config) -> list[Task]:
+    """At least `num_val_samples` held-out tasks, the same at every validation of every run."""
+    scenes = source(config.dataset_name, "test", config.image_size)
+    size = min(config.batch_size, config.num_val_samples)
+    sampler = Sampler(len(scenes), scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
+    return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]
+
+
+def validate(model: nn.Module, tasks: list[Task], pixel_std: float) -> dict[str, float]:
+    """Means of `gqn.evaluate.measure` over the validation tasks, at the final pixel std whatever the present one."""
+    parts = [measure(model, task, pixel_std, noise(VALIDATION_SEED, i)) for i, task in enumerate(tasks)]
+    return {name: torch.cat([p[name] for p in parts]).mean().item() for name in parts[0]}
+
+
+def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
+    """What is recorded of a training batch; `kl_steps` has one value per generation step."""
+    values = {"loss": -score.elbo, "excess": score.excess, "kl": score.kl, "mse": score.mse}
+    return {name: value.detach().mean() for name, value in values.items()} | {"kl_steps": kl.detach().mean((0, 1))}
+
+
+def check_finite(score: Elbo, step: int, folder: Path) -> None:
+    """Raise NotFinite, naming the step, the term and the last good checkpoint."""
+    for term in ("log_likelihood", "kl"):
+        if not getattr(score, term).isfinite().all():
+            good = folder / checkpoint.LATEST
+            where = f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet"
+            raise NotFinite(
+                f"{term} is not finite at step {step}: {where}; a lower learning rate or precision 32-true may help"
+            )
+
+
+class _Stop:
+    signum = 0
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    """While open, SIGINT and SIGTERM are noted for the loop to act on after its step."""
+    stop = _Stop()
+
+    def note(signum, frame):
+        stop.signum = signum
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
