@@ -21,7 +21,7 @@ CYLINDER = 2  # radius a, half-height c
 CAPSULE = 3  # radius a, half-height c with both domes
 CONE = 4  # base of radius a at z = -c, tip at z = c
 ICOSAHEDRON = 5  # circumradius a, standing on a corner
-TRIANGLE = 6  # equilateral frame in the xz plane, tip up, of height 2c, bent from a tube of radius b
+TRIANGLE = 6  # equilateral frame of three rods in the xz plane, tip up, of height 2c; 2b is its depth
 
 # Ids of what is not an object; objects have their index.
 NOTHING = -1
@@ -390,18 +390,25 @@ def _normal_icosahedron(p, s):
 
 # Rod k of the triangle lies across the direction (cos, sin) of its angle in the xz plane, seen from the centroid. It
 # ends where it meets its neighbours: in the planes between the three directions.
+THICKNESS = 0.195  # of a rod in the plane of the frame, half, as a fraction of c
 RODS = ((0.0, -1.0), (math.sqrt(0.75), 0.5), (-math.sqrt(0.75), 0.5))
 
 
 @_compiled
 def _hit_triangle(o, d, s):
-    middle = 2 * s[2] / 3 - s[1]  # distance of a rod's axis from the centroid
+    thick = THICKNESS * s[2]
+    middle = 2 * s[2] / 3 - thick  # distance of a rod's axis from the centroid
+    squeeze = thick / s[1]
     oz = o[2] + s[2] / 3
     nearest = math.inf
     for ex, ez in RODS:
-        across = (ex * o[0] + ez * oz - middle, o[1], ex * oz - ez * o[0])  # away from the centroid, y, along
-        towards = (ex * d[0] + ez * d[2], d[1], ex * d[2] - ez * d[0])
-        t = _hit_tube(across, towards, s[1])
+        across = (
+            ex * o[0] + ez * oz - middle,
+            squeeze * o[1],
+            ex * oz - ez * o[0],
+        )  # away from the centroid, y, along
+        towards = (ex * d[0] + ez * d[2], squeeze * d[1], ex * d[2] - ez * d[0])
+        t = _hit_tube(across, towards, thick)
         outward = across[0] + t * towards[0] + middle
         if EPSILON < t < nearest and abs(across[2] + t * towards[2]) <= math.sqrt(3.0) * outward:
             nearest = t
@@ -410,15 +417,17 @@ def _hit_triangle(o, d, s):
 
 @_compiled
 def _normal_triangle(p, s):
-    middle = 2 * s[2] / 3 - s[1]
+    thick = THICKNESS * s[2]
+    middle = 2 * s[2] / 3 - thick
     z = p[2] + s[2] / 3
     best, ex, ez = -math.inf, 0.0, 0.0
     for rod_x, rod_z in RODS:
         outward = rod_x * p[0] + rod_z * z
         if outward > best:
             best, ex, ez = outward, rod_x, rod_z
-    away = (best - middle) / s[1]
-    return (away * ex, p[1] / s[1], away * ez)
+    away, aside = (best - middle) / thick**2, p[1] / s[1] ** 2
+    scale = 1 / math.sqrt(away**2 + aside**2)
+    return (scale * away * ex, scale * aside, scale * away * ez)
 
 
 @_compiled
@@ -506,7 +515,7 @@ def _texel(textures, k, u, v, level):
     x, y = (u - math.floor(u)) * side - 0.5, min(max((v - math.floor(v)) * side - 0.5, 0.0), side - 1.0)
     left, low = math.floor(x), math.floor(y)
     a, b = x - left, y - low
-    c00, c10 = left % side, (left + 1) % side
+    c00, c10 = left & (side - 1), (left + 1) & (side - 1)
     r0, r1 = first + low * side, first + min(low + 1, side - 1) * side
     w00, w10, w01, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
     return (
@@ -522,10 +531,11 @@ def _texel(textures, k, u, v, level):
 @_compiled
 def _texture(textures, k, u, v, footprint):
     """Texture k at (u, v), averaged over about `footprint` (as a fraction of the texture)."""
-    level = min(max(math.log2(footprint * TEXELS), 0.0), 7.0)
-    coarse = int(level)
-    blend = level - coarse
-    a, b = _texel(textures, k, u, v, coarse), _texel(textures, k, u, v, coarse + 1)
+    level, width = 0, footprint * TEXELS
+    while width > 2 and level < 6:
+        level, width = level + 1, width / 2
+    blend = min(max(width - 1, 0.0), 1.0)
+    a, b = _texel(textures, k, u, v, level), _texel(textures, k, u, v, level + 1)
     return _along(_along((0.0, 0.0, 0.0), a, 1 - blend), b, blend)
 
 
@@ -544,9 +554,10 @@ def _surface(world, camera, direction, t, i, point):
         normal = (0.0, 1.0 if i == WALL - 2 else -1.0, 0.0)
     if i == TOP:
         return normal, grid.wall_colour
-    # The ray meets the surface at a slant: take the mean of the footprint's sides, t / focal and its stretched one.
+    # A pixel's footprint is t / focal wide and stretched by the slant: take the mean side, and a little less, as the
+    # final blur smooths too and the released walls are grainy.
     slant = abs(_dot(normal, direction)) / math.sqrt(_dot(direction, direction))
-    footprint = t / camera.focal / math.sqrt(max(slant, 0.01))
+    footprint = 0.6 * t / camera.focal / math.sqrt(max(slant, 0.01))
     rows, columns = grid.wall.shape
     # A step along the normal leads into the cell that the camera sees, one against it into the wall.
     inwards = 0.5 if i == FLOOR else -0.5

@@ -194,6 +194,38 @@ def ring(yaw: NDArray[np.float64]) -> Cameras:
     return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
 
 
+def from_description(description: dict[str, Any]) -> Scene:
+    """The scene of a fitted description: metres, radians, colours as albedo in [0, 1], origin on the floor's centre.
+
+    `objects`: a list of {`shape` (of SHAPES), `place` [x, y], `size` [half-width, half-depth, full height] or the radius
+    of a sphere, `yaw`, `colour`}; `yaw` may miss. `lamp`: [x, y] or a dictionary with `place` and any of the other fields
+    of `Light`. `wall` and `floor`: names of WALLS and FLOORS, whose colours `wall_albedo` and `floor_albedo` replace.
+    `half_size` and `wall_height` of the room, `sky`. Only `objects` and `lamp` have no defaults.
+    """
+    objects = []
+    for o in description["objects"]:
+        size = o["size"]
+        if np.ndim(size) == 0:
+            size = (size, size, 2 * size)
+        objects.append(
+            Object(o["shape"], tuple(o["place"]), tuple(size), o.get("yaw", 0.0), tuple(o["colour"]))
+        )
+    lamp = description["lamp"]
+    lamp = dict(lamp) if isinstance(lamp, dict) else {"place": lamp}
+    scene = Scene(tuple(objects), Light(tuple(lamp.pop("place")), **lamp))
+    names = {"half_size": "half", "wall_height": "height"}
+    rest = {names.get(k, k): v for k, v in description.items() if k not in ("objects", "lamp", "fov_deg")}
+    return replace(scene, **{k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()})
+
+
+def render_description(description: dict[str, Any], pose: Any, size: int = 64) -> Views:
+    """Render a fitted description (field of view: `fov_deg`) from cameras (K, 5): x, y, z in metres, yaw, pitch."""
+    pose = torch.tensor(np.asarray(pose, np.float32) / np.array([UNIT, UNIT, UNIT, 1, 1], np.float32))
+    return Family().render(
+        from_description(description), Cameras(pose, description.get("fov_deg", FOV)), size
+    )
+
+
 def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
     """Cone, icosahedron and triangle always have one size; the laws of the others are guesses within what was seen."""
     if shape == "cone":

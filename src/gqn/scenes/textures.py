@@ -16,33 +16,31 @@ Pattern = NDArray[np.float64]
 Y, X = (np.mgrid[:TEXELS, :TEXELS] + 0.5) / TEXELS
 
 
-def circuit(seed: int) -> Pattern:
-    """Thin dark lines with elbows and dots, like a circuit board, on a wall with a skirting and a dark top."""
+def circuit(seed: int, contrast: float = 1.0) -> Pattern:
+    """Panels and dark lines with elbows and dots, like a circuit board; the board is laid twice both ways."""
     rng = np.random.default_rng(seed)
-    shade = 1 + 0.02 * clouds(rng, 0.012)
-    for _ in range(14):  # panels
-        x, y, width, height = rng.random(), rng.random(), rng.uniform(0.04, 0.14), rng.uniform(0.04, 0.16)
-        shade[((X - x) % 1 < width) & (abs(Y - y) < height / 2)] *= 1.06
-    for _ in range(44):  # lines: across, then up or down, with a dot at the end
-        x, y, along, up = rng.random(), rng.random(), rng.uniform(0.08, 0.3), rng.uniform(-0.2, 0.2)
-        across = ((X - x) % 1 < along) & (abs(Y - y) < 0.007)
-        turned = (abs((X - x - along + 0.5) % 1 - 0.5) < 0.007) & (abs(Y - y - up / 2) < abs(up) / 2)
-        dot = ((X - x + 0.5) % 1 - 0.5) ** 2 + (Y - y) ** 2 < 0.012**2
-        shade[across | turned | dot] *= 0.82
-    shade /= shade.mean()
-    shade[Y < 0.09] = 0.66
-    shade[Y < 0.04] = 0.85
-    shade[Y > 0.95] = 0.9
-    return shade[..., None].repeat(3, -1)
+    x, y = X * 2 % 1, Y * 2 % 1
+    relief = 0.25 * clouds(rng, 0.006)
+    for _ in range(18):  # panels
+        width, height = rng.uniform(0.1, 0.35), rng.uniform(0.06, 0.25)
+        relief += rng.uniform(-0.5, 0.5) * (
+            ((x - rng.random()) % 1 < width) & ((y - rng.random()) % 1 < height)
+        )
+    for _ in range(13):  # lines: across, then up or down, with a dot at the end
+        left, low, along, up = rng.random(), rng.random(), rng.uniform(0.2, 0.45), rng.uniform(-0.45, 0.45)
+        dx, dy = (x - left) % 1, (y - low + 0.5) % 1 - 0.5
+        across = (dx < along) & (abs(dy) < 0.016)
+        turned = (abs(dx - along) < 0.016) & (abs(dy - up / 2) < abs(up) / 2)
+        dot = ((dx + 0.5) % 1 - 0.5) ** 2 + dy**2 < 0.03**2
+        relief[across | turned | dot] -= 1.6
+    shade = 1 + 0.12 * contrast * (relief - relief.mean())
+    return _skirted(shade, 0.66, 0.85, 0.9)
 
 
 def blotches(seed: int) -> Pattern:
     """Soft irregular dark spots."""
     shade = 1.04 - 0.13 / (1 + np.exp(-4 * clouds(np.random.default_rng(seed), 0.025)))
-    shade /= shade.mean()
-    shade[Y < 0.09] = 0.8
-    shade[Y < 0.04] = 0.9
-    return shade[..., None].repeat(3, -1)
+    return _skirted(shade / shade.mean(), 0.8, 0.9, 1.0)
 
 
 def discs() -> Pattern:
@@ -75,6 +73,14 @@ def paving(seed: int) -> Pattern:
     joint = np.clip(1 - (second - first) / 0.16, 0, 1)
     shade = 1 - 0.2 * joint - 0.08 * np.clip(clouds(rng, 0.06), 0, 1.5) + 0.02 * clouds(rng, 0.008)
     return (shade / shade.mean())[..., None].repeat(3, -1)
+
+
+def _skirted(shade: NDArray[np.float64], band: float, foot: float, top: float) -> Pattern:
+    """A grey pattern with a dark band above a foot, and a top, of the given shades."""
+    shade[Y < 0.09] = band
+    shade[Y < 0.04] = foot
+    shade[Y > 0.95] *= top
+    return shade[..., None].repeat(3, -1)
 
 
 def clouds(rng: np.random.Generator, scale: float) -> Pattern:
