@@ -1,7 +1,7 @@
 """Rooms: one to three coloured solids on the floor of a walled square, as in the three `rooms_*` datasets.
 
-Sizes, colours and light were measured on genuine frames of the released data; what is only a guess says so. Scenes and
-descriptions are in metres; camera positions are in released units (`UNIT`).
+Sizes, colours and light were measured on genuine frames of the released data; what is only a guess says so.
+Scenes and descriptions are in metres; camera positions are in released units (`UNIT`).
 """
 
 import math
@@ -18,8 +18,8 @@ from gqn.views import Cameras, Views
 
 UNIT = 3.5  # metres per unit of a released camera position. A guess: no genuine frame comes with its camera.
 HALF = 3.5  # metres from the centre to a wall
-HEIGHT = 2.0  # of the walls
-EYE = 0.78  # height of the cameras
+HEIGHT = 2.03  # of the walls
+EYE = 0.767  # height of the cameras
 RADIUS = 3.5  # of the camera ring, which touches the walls
 FOV = 50.0  # degrees
 SKY = (154 / 255, 226 / 255, 250 / 255)
@@ -27,7 +27,7 @@ BLUR = 0.5  # pixels
 
 WALLS = {  # albedo, and the index of the texture
     "red": ((201 / 255, 120 / 255, 98 / 255), 0),
-    "green": ((163 / 255, 196 / 255, 154 / 255), 1),
+    "green": ((157 / 255, 190 / 255, 150 / 255), 1),
     "cerise": ((173 / 255, 66 / 255, 105 / 255), 2),
     "orange": ((227 / 255, 121 / 255, 18 / 255), 3),
     "yellow": ((218 / 255, 167 / 255, 26 / 255), 4),
@@ -46,12 +46,13 @@ SHAPES = {
     "icosahedron": raycast.ICOSAHEDRON,
     "triangle": raycast.TRIANGLE,
 }
-TUBE = 0.14  # radius of the triangle's tube
+TRIANGLE = 1.28  # height of a triangle
+DEPTH = 0.24  # half of its depth
 
 HELD_OUT = {shape: i / len(SHAPES) for i, shape in enumerate(SHAPES)}
-"""Hold-out: shape -> the first hue of the seventh of the hue circle in which that shape is never seen in training.
+"""The hold-out: each shape is never seen in one seventh of the hue circle, which begins at this hue.
 
-Every shape and every hue is seen, only not together.
+Every shape and every hue is seen in training, only not together.
 """
 
 
@@ -76,11 +77,11 @@ class Light:
     """A headlight along the camera axis and a lamp above the room that shines straight down."""
 
     lamp: tuple[float, float]  # x, y
-    height: float = 7.3
+    height: float = 7.4
     spot: int = 10  # exponent of the cosine off the vertical
-    ambient: float = 0.36
-    headlight: float = 0.64
-    strength: float = 0.97
+    ambient: float = 0.357
+    headlight: float = 0.645
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class Scene:
 class Family:
     """Random rooms.
 
-    `rooms_ring_camera` is the default; the free-camera datasets are camera="free", with and without object_rotations.
+    The default is `rooms_ring_camera`; the free-camera datasets have camera="free", with and without
+    object_rotations.
     """
 
     camera: str = "ring"  # or "free"
@@ -112,7 +114,7 @@ class Family:
     fov: ClassVar[float] = FOV
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """One to three objects that stand apart, any walls with any floor, the lamp anywhere above the room."""
+        """One to three objects that stand apart, any walls with any floor, the lamp anywhere overhead."""
         shapes = list(SHAPES)
         objects: list[Object] = []
         for _ in range(rng.integers(1, 4)):
@@ -135,7 +137,7 @@ class Family:
         return Scene(tuple(objects), Light(lamp), wall, floor)
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
-        """Level cameras at one height: on the ring, facing the centre, or free of objects anywhere in the room."""
+        """Level cameras at one height: on the ring, facing the centre, or anywhere clear of objects."""
         if self.camera == "ring":
             return ring(rng.uniform(0, 2 * math.pi, k))
         pose = np.empty((k, 5))
@@ -151,7 +153,7 @@ class Family:
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
-        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred, as the released ones, unless told not to."""
+        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless told not to."""
         antialias = antialias is not False
         blur = BLUR if antialias else 0.0
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
@@ -160,7 +162,7 @@ class Family:
     def inspect(
         self, scene: Scene, cameras: Cameras, size: int = 64
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids, each (K, h, w).
+        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`: an object's index, or FLOOR, WALL, NOTHING.
         """
@@ -168,7 +170,7 @@ class Family:
         return depth / np.float32(UNIT), ids
 
     def factors(self, scene: Scene) -> dict[str, Any]:
-        """Names of wall and floor, the lamp's place, and lists of the objects' shapes, places, sizes, yaws, colours."""
+        """Names of wall and floor, place of the lamp; of each object shape, place, size, yaw, colour."""
         return {
             "wall": scene.wall,
             "floor": scene.floor,
@@ -195,12 +197,16 @@ def ring(yaw: NDArray[np.float64]) -> Cameras:
 
 
 def from_description(description: dict[str, Any]) -> Scene:
-    """The scene of a fitted description: metres, radians, colours as albedo in [0, 1], origin on the floor's centre.
+    """The scene of a fitted description: metres, radians, albedo in [0, 1], origin in the middle of the
+    floor.
 
-    `objects`: a list of {`shape` (of SHAPES), `place` [x, y], `size` [half-width, half-depth, full height] or the radius
-    of a sphere, `yaw`, `colour`}; `yaw` may miss. `lamp`: [x, y] or a dictionary with `place` and any of the other fields
-    of `Light`. `wall` and `floor`: names of WALLS and FLOORS, whose colours `wall_albedo` and `floor_albedo` replace.
-    `half_size` and `wall_height` of the room, `sky`. Only `objects` and `lamp` have no defaults.
+    - `objects`: a list of {`shape`: one of SHAPES, `place`: [x, y], `size`: [half-width, half-depth, full
+      height] or
+      a sphere's radius, `yaw`: 0 if missing, `colour`}
+    - `lamp`: [x, y], or its `place` with any of the other fields of `Light`
+    - optional: `wall` and `floor` (names in WALLS and FLOORS), `wall_albedo` and `floor_albedo` (instead of
+      theirs),
+      `half_size` and `wall_height` of the room, `sky`
     """
     objects = []
     for o in description["objects"]:
@@ -214,12 +220,16 @@ def from_description(description: dict[str, Any]) -> Scene:
     lamp = dict(lamp) if isinstance(lamp, dict) else {"place": lamp}
     scene = Scene(tuple(objects), Light(tuple(lamp.pop("place")), **lamp))
     names = {"half_size": "half", "wall_height": "height"}
-    rest = {names.get(k, k): v for k, v in description.items() if k not in ("objects", "lamp", "fov_deg")}
-    return replace(scene, **{k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()})
+    rest: dict[str, Any] = {
+        names.get(key, key): value if np.ndim(value) == 0 else tuple(value)
+        for key, value in description.items()
+        if key not in ("objects", "lamp", "fov_deg")
+    }
+    return replace(scene, **rest)
 
 
 def render_description(description: dict[str, Any], pose: Any, size: int = 64) -> Views:
-    """Render a fitted description (field of view: `fov_deg`) from cameras (K, 5): x, y, z in metres, yaw, pitch."""
+    """Render a fitted description (its `fov_deg`: 50) from cameras (K, 5): x, y, z in metres, yaw, pitch."""
     pose = torch.tensor(np.asarray(pose, np.float32) / np.array([UNIT, UNIT, UNIT, 1, 1], np.float32))
     return Family().render(
         from_description(description), Cameras(pose, description.get("fov_deg", FOV)), size
@@ -227,13 +237,13 @@ def render_description(description: dict[str, Any], pose: Any, size: int = 64) -
 
 
 def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
-    """Cone, icosahedron and triangle always have one size; the laws of the others are guesses within what was seen."""
+    """Cones, icosahedra and triangles have one size; the others' laws are guesses within what was seen."""
     if shape == "cone":
         return 0.39, 0.39, 0.8
     if shape == "icosahedron":
         return 0.5, 0.5, 1.0
     if shape == "triangle":
-        return 1.18 / math.sqrt(3), TUBE, 1.18
+        return TRIANGLE / math.sqrt(3), DEPTH, TRIANGLE
     if shape == "sphere":
         radius = rng.uniform(0.1, 0.5)
         return radius, radius, 2 * radius

@@ -1,6 +1,7 @@
 """Shepard-Metzler objects: chains of coloured cubes on black, as in `shepard_metzler_5_parts` and `_7_parts`.
 
-All constants were fitted to genuine released frames, which re-render at 42 dB or better after the same JPEG coding.
+All constants were fitted to genuine released frames, which they re-render at 42 dB or better after the same
+JPEG.
 """
 
 import math
@@ -32,7 +33,7 @@ LIGHT = raycast.Light(
 
 @dataclass(frozen=True)
 class Scene:
-    """One object: axis-aligned cubes in the world of the released cameras (z up, origin at the look-at point)."""
+    """One object: axis-aligned cubes in the world of the released cameras, which look at its origin."""
 
     centres: NDArray[np.float64]  # (N, 3), in the order of the chain
     colours: NDArray[np.float64]  # (N, 3): albedo, RGB in [0, 1]
@@ -49,14 +50,14 @@ class Family:
     fov: ClassVar[float] = FOV
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """A self-avoiding walk on the cubic lattice, its bounding box centred; hues uniform and independent."""
+        """A self-avoiding walk on the lattice, its bounding box centred; hues uniform and independent."""
         lattice = np.array(_walk(rng, self.parts), float)
         centres = (lattice - (lattice.min(0) + lattice.max(0)) / 2) * EDGE
         centres[:, 2] += LIFT
         return Scene(centres, raycast.hsv(rng.random(self.parts)))
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
-        """Cameras on a sphere, looking at the origin; yaw and pitch uniform on the grid of the released ones."""
+        """Cameras on a sphere, looking at the origin; yaw and pitch uniform on the released grid."""
         yaw = rng.integers(0, 100, k) * (2 * math.pi / 100)
         pitch = rng.integers(-49, 50, k) * (math.pi / 100)
         forward = (np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch))
@@ -66,7 +67,7 @@ class Family:
     def render(
         self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None
     ) -> Views:
-        """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, where the released frames are not."""
+        """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, as the released are not."""
         antialias = size != NATIVE if antialias is None else antialias
         frames = raycast.render(
             _world(scene), cameras.pose.numpy(), cameras.fov, size, antialias, 0.0, _shift(scene, size)
@@ -76,11 +77,11 @@ class Family:
     def inspect(
         self, scene: Scene, cameras: Cameras, size: int = NATIVE
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Depth along the camera axis (inf: background) and index of the cube (-1: background), each (K, h, w)."""
+        """Depth along the camera axis (inf: background) and cube (-1: background), each (K, h, w)."""
         return raycast.inspect(_world(scene), cameras.pose.numpy(), cameras.fov, size, _shift(scene, size))
 
     def factors(self, scene: Scene) -> dict[str, Any]:
-        """`colours` (N, 3) in [0, 1] and `lattice` (N, 3), the cubes' integer places relative to the first."""
+        """`colours` (N, 3) in [0, 1]; `lattice` (N, 3), the cubes' integer places from the first."""
         lattice = np.rint((scene.centres - scene.centres[0]) / scene.edge).astype(int)
         return {"colours": scene.colours, "lattice": lattice}
 
@@ -88,9 +89,10 @@ class Family:
 def from_description(description: dict[str, Any]) -> Scene:
     """The scene of a fitted description: `edge`, `centres`, `colours`, and optionally `renderer`.
 
-    Lengths are in world units of the released cameras, colours are albedo in [0, 1]. `renderer` may hold `ambient`,
-    `headlight_diffuse`, `light_direction_towards`, `light_gain_per_lit_face`, `white_added_on_lit_faces` and
-    `principal_point_shift_px` (`x`, `y_down`, at 64 pixels); what is missing is as in sampled scenes.
+    Lengths are in world units of the released cameras, colours are albedo in [0, 1]. `renderer` may hold
+    `ambient`, `headlight_diffuse`, `light_direction_towards`, `light_gain_per_lit_face`,
+    `white_added_on_lit_faces` and `principal_point_shift_px` (`x`, `y_down`, at 64 pixels); what is missing
+    is as in sampled scenes.
     """
     given = description.get("renderer", {})
     towards = tuple(given.get("light_direction_towards", LIGHT.at[:3]))

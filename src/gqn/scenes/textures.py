@@ -1,7 +1,7 @@
 """Procedural patterns for walls and floors, drawn once per process.
 
-A pattern (TEXELS, TEXELS, 3) multiplies an albedo and has a mean of about 1. Row 0 is the foot of a wall, and columns
-repeat; floors repeat both ways. Lengths in here are fractions of a pattern's side.
+A pattern (TEXELS, TEXELS, 3) multiplies an albedo and has a mean of about 1. Row 0 is the foot of a wall, and
+columns repeat; floors repeat both ways. Lengths in here are fractions of a pattern's side.
 """
 
 import math
