@@ -36,7 +36,7 @@ class Config:
     num_queries: int = 1
     """Query views of a task, all answered from one representation."""
     # model
-    representation: Literal["pyramid", "tower", "pool", "identity_tower"] = "identity_tower"
+    representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice"] = "identity_tower"
     """Network that encodes one context view."""
     representation_maps: int = 256
     """Channels of the representation."""
@@ -119,7 +119,8 @@ class Config:
 
     def model(self) -> dict[str, Any]:
         """The options that are the model's keyword arguments."""
-        return {name: getattr(self, name) for name in MODEL_OPTIONS}
+        options = {name: getattr(self, name) for name in MODEL_OPTIONS}
+        return options | {"region": DATASETS[self.dataset_name].region}
 
     def replaced(self, values: dict[str, Any], where: str) -> "Config":
         """A copy with some options replaced; `where` they come from is named if one is unknown or of a wrong type."""

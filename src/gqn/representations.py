@@ -1,25 +1,37 @@
-"""Representation networks: one posed image to one code (Eslami et al. 2018, supplement, figure S1).
+"""Representation networks: posed images to codes, and a scene's code to what a query camera is told of it.
 
-Each is built as Network(image_size, width, activation), where `width` is the number of channels of the code, and maps
-frames (N, 3, S, S) and cameras (N, 7) to codes (N, channels, h, w) with the sizes it states as `.channels` and `.size`.
+The first three are the paper's (Eslami et al. 2018, supplement, figure S1). Each is built as
+Network(image_size, width, activation, region) and has
+
+    forward(frames, cameras)   frames (N, 3, S, S) and their cameras (N,) to codes (N, ...), to be summed over views
+    seen(code, cameras)        a scene's code (B, ...) and query cameras (B, Q) to features (B Q, width, S/4, S/4)
 """
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gqn.layers import tile
+from gqn.views import Cameras
 
 Activation = Callable[[Tensor], Tensor]
+Region = tuple[float, float, float]  # half the extents, along x, y, z, of a box around the origin that holds the scene
+
+
+def _tiled(self, code: Tensor, cameras: Cameras) -> Tensor:
+    """The code as it is, a 1 x 1 one repeated over the image, for every query."""
+    return code.expand(-1, -1, self.size, self.size).repeat_interleave(cameras.pose.shape[1], 0)
 
 
 class Pyramid(nn.Module):
     """Four strided convolutions over the image and the tiled camera; a code of width x 1 x 1."""
 
-    def __init__(self, image_size: int, width: int, activation: Activation):
+    def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.channels, self.size, self.activation = width, 1, activation
+        self.size, self.activation = image_size // 4, activation
         self.layers = nn.ModuleList(
             [
                 nn.Conv2d(10, width // 8, 2, 2),
@@ -29,8 +41,10 @@ class Pyramid(nn.Module):
             ]
         )
 
-    def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
-        x = torch.cat([frames, tile(cameras, *frames.shape[2:]).to(frames)], 1)
+    seen = _tiled
+
+    def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
+        x = torch.cat([frames, tile(cameras.vector(), *frames.shape[2:]).to(frames)], 1)
         for layer in self.layers:
             x = self.activation(layer(x))
         return x
@@ -42,9 +56,9 @@ class Tower(nn.Module):
     The activation follows every convolution, hence each branch before its sum, and not the sum.
     """
 
-    def __init__(self, image_size: int, width: int, activation: Activation):
+    def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.channels, self.size, self.activation = width, image_size // 4, activation
+        self.size, self.activation = image_size // 4, activation
         half = width // 2
         self.enter = nn.Conv2d(3, width, 2, 2)
         self.skip1 = nn.Conv2d(width, width, 2, 2)
@@ -55,11 +69,13 @@ class Tower(nn.Module):
         self.main2b = nn.Conv2d(half, width, 3, padding=1)
         self.leave = nn.Conv2d(width, width, 1)
 
-    def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
+    seen = _tiled
+
+    def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         a = self.activation
         x = a(self.enter(frames))
         x = a(self.skip1(x)) + a(self.main1b(a(self.main1a(x))))
-        x = torch.cat([x, tile(cameras, *x.shape[2:]).to(x)], 1)
+        x = torch.cat([x, tile(cameras.vector(), *x.shape[2:]).to(x)], 1)
         x = a(self.skip2(x)) + a(self.main2b(a(self.main2a(x))))
         return a(self.leave(x))
 
@@ -67,20 +83,16 @@ class Tower(nn.Module):
 class Pool(Tower):
     """The tower's code averaged over space: width x 1 x 1, the factorised code that scene algebra uses."""
 
-    def __init__(self, image_size: int, width: int, activation: Activation):
-        super().__init__(image_size, width, activation)
-        self.size = 1
-
-    def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         return super().forward(frames, cameras).mean((2, 3), keepdim=True)
 
 
 class IdentityTower(nn.Module):
     """The founding program's tower: half the width and then all of it, with identity skips."""
 
-    def __init__(self, image_size: int, width: int, activation: Activation):
+    def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.channels, self.size, self.activation = width, image_size // 4, activation
+        self.size, self.activation = image_size // 4, activation
         half = width // 2
         self.enter = nn.Conv2d(3, half, 2, 2)
         self.block1 = nn.Conv2d(half, half, 3, padding=1)
@@ -89,14 +101,88 @@ class IdentityTower(nn.Module):
         self.block2 = nn.Conv2d(width, width, 3, padding=1)
         self.leave = nn.Conv2d(width, width, 1)
 
-    def forward(self, frames: Tensor, cameras: Tensor) -> Tensor:
+    seen = _tiled
+
+    def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         a = self.activation
         x = a(self.enter(frames))
         x = x + a(self.block1(x))
         x = a(self.down(x))
-        x = a(self.camera(torch.cat([x, tile(cameras, *x.shape[2:]).to(x)], 1)))
+        x = a(self.camera(torch.cat([x, tile(cameras.vector(), *x.shape[2:]).to(x)], 1)))
         x = x + a(self.block2(x))
         return a(self.leave(x))
 
 
-REPRESENTATIONS = {"pyramid": Pyramid, "tower": Tower, "pool": Pool, "identity_tower": IdentityTower}
+class Lattice(nn.Module):
+    """Features at the points of a lattice in the world; not the paper's, and told what the paper's must learn: geometry.
+
+    A view's features are read where each point projects to; the code holds their first and second moments and whether
+    the point is in view, so that after the mean over views a point knows what colour it has and whether views agree
+    about it. A query reads the lattice along its rays, front to back.
+    """
+
+    points, depths = 8, 8  # per side of the lattice, along a ray
+
+    def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
+        super().__init__()
+        self.size, self.activation = image_size // 4, activation
+        features = width // 4
+        self.enter = nn.Conv2d(3, features, 3, padding=1)
+        self.down = nn.Conv2d(features, 2 * features, 4, 2, padding=1)
+        self.block = nn.Conv2d(2 * features, 2 * features, 3, padding=1)
+        self.leave = nn.Conv2d(2 * features, features, 1)
+        self.mix = nn.Conv3d(2 * features + 1, 2 * features, 3, padding=1)
+        self.agree = nn.Conv3d(2 * features, features, 1)
+        self.project = nn.Conv2d(features * self.depths, width, 1)
+        side = (torch.arange(self.points) + 0.5) * (2 / self.points) - 1
+        z, y, x = torch.meshgrid(side, side, side, indexing="ij")
+        self.register_buffer("region", torch.tensor(region), persistent=False)
+        self.register_buffer("lattice", torch.stack([x, y, z], -1) * self.region, persistent=False)
+
+    def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
+        a = self.activation
+        x = self.leave(a(self.block(a(self.down(a(self.enter(frames)))))))
+        with torch.autocast(frames.device.type, enabled=False):  # positions need float32
+            where, in_view = self._project(cameras)
+            x = F.grid_sample(x.float(), where, align_corners=False) * in_view
+        x = torch.cat([x, x.square(), in_view], 1)
+        return x.unflatten(2, (self.points, self.points)).squeeze(-1)
+
+    def _project(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """Where lattice points fall in the images, (N, P P, P, 2) in -1..1, and whether they do, (N, 1, P P, P)."""
+        world_to_camera = cameras.matrix().inverse()[:, None, None]
+        points = self.lattice.flatten(0, 1)[None, :, :, :, None]
+        right, down, forward = (world_to_camera[..., :3, :3] @ points)[..., 0].add(world_to_camera[..., :3, 3]).unbind(-1)
+        where = torch.stack([right, down], -1) / forward.clamp(min=1e-3)[..., None]
+        where = where / math.tan(math.radians(cameras.fov) / 2)
+        in_view = (forward > 1e-3) & (where.abs() < 1).all(-1)
+        return where, in_view[:, None].to(where)
+
+    def seen(self, code: Tensor, cameras: Cameras) -> Tensor:
+        queries = cameras.pose.shape[1]
+        code = self.agree(self.activation(self.mix(code)))
+        with torch.autocast(code.device.type, enabled=False):
+            along = self._along(cameras).flatten(0, 1)  # (B Q, D, h, w, 3)
+            x = F.grid_sample(code.float().repeat_interleave(queries, 0), along, align_corners=False)
+        return self.project(x.flatten(1, 2))
+
+    def _along(self, cameras: Cameras) -> Tensor:
+        """Places along the rays inside the region, in its coordinates (-1..1): (B, Q, D, h, w, 3)."""
+        origin, direction = cameras.rays(self.size, self.size)
+        origin, direction = origin[..., None, None, :] / self.region, direction / self.region
+        direction = direction.where(direction.abs() > 1e-6, 1e-6)  # no division by zero along a face
+        enters, leaves = ((s - origin) / direction for s in (-direction.sign(), direction.sign()))  # slabs
+        near = enters.amax(-1).clamp(min=0)
+        far = torch.maximum(leaves.amin(-1), near)
+        steps = (torch.arange(self.depths, device=near.device) + 0.5) / self.depths
+        depth = near[:, :, None] + (far - near)[:, :, None] * steps[:, None, None]
+        return origin[:, :, None] + direction[:, :, None] * depth[..., None]
+
+
+REPRESENTATIONS = {
+    "pyramid": Pyramid,
+    "tower": Tower,
+    "pool": Pool,
+    "identity_tower": IdentityTower,
+    "lattice": Lattice,
+}

@@ -58,7 +58,7 @@ class Cameras:
         y, x = torch.meshgrid(y, x, indexing="ij")
         in_camera = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], -1), dim=-1)
         rotation = self.matrix()[..., :3, :3]
-        return self.pose[..., :3], torch.einsum("...ij,hwj->...hwi", rotation, in_camera)
+        return self.pose[..., :3], (rotation[..., None, None, :, :] @ in_camera[..., None])[..., 0]
 
 
 @dataclass

@@ -12,11 +12,12 @@ class Released:
     num_views: int  # of a scene
     image_size: int  # pixels of a side
     max_context: int  # the paper's maximum number of context views
+    region: tuple[float, float, float]  # half extents of a box around the origin that holds the scene
     options: dict[str, Any] = field(default_factory=dict)  # of the family
 
 
 DATASETS = {
-    "shepard_metzler_5_parts": Released("shepard_metzler", 15, 64, 14, {"parts": 5}),
-    "shepard_metzler_7_parts": Released("shepard_metzler", 15, 64, 14, {"parts": 7}),
-    "rooms_ring_camera": Released("rooms", 10, 64, 5, {"camera": "ring"}),
+    "shepard_metzler_5_parts": Released("shepard_metzler", 15, 64, 14, (0.45, 0.45, 0.45), {"parts": 5}),
+    "shepard_metzler_7_parts": Released("shepard_metzler", 15, 64, 14, (0.6, 0.6, 0.6), {"parts": 7}),
+    "rooms_ring_camera": Released("rooms", 10, 64, 5, (3.5, 3.5, 2.0), {"camera": "ring"}),
 }

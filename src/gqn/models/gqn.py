@@ -8,13 +8,15 @@ The step loop is the paper's; two identities keep it cheap without changing its 
   therefore kept as the states drawn by each core, `drawn`, at a quarter of the image's size.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gqn.layers import ConvLSTM, State, tile
 from gqn.objective import Prediction, gaussian_kl
-from gqn.representations import REPRESENTATIONS
+from gqn.representations import REPRESENTATIONS, Region
 from gqn.views import Cameras, Views
 
 ACTIVATIONS = {"relu": F.relu, "elu": F.elu}
@@ -43,12 +45,13 @@ class GQN(nn.Module):
         joint_downsampling: bool = False,
         activation: str = "relu",
         sigmoid_output: bool = False,
+        region: Region = (1.0, 1.0, 1.0),
     ):
         super().__init__()
         self.size = image_size // 4  # of states and latents
         self.aggregate, self.num_steps, self.sigmoid_output = aggregate, num_steps, sigmoid_output
         self.represent_view = REPRESENTATIONS[representation](
-            image_size, representation_maps, ACTIVATIONS[activation]
+            image_size, representation_maps, ACTIVATIONS[activation], region
         )
         self.cores = nn.ModuleList(
             Core(
@@ -65,10 +68,10 @@ class GQN(nn.Module):
         self.observe = nn.Conv2d(num_canvas_maps, 3, 1)
 
     def represent(self, context: Views) -> Tensor:
-        """Context views (B, M), float frames, to representations (B, C, h, w): the sum (or mean) of their codes."""
+        """Context views (B, M), float frames, to representations (B, ...): the sum (or mean) of their codes."""
         b, m = context.frames.shape[:2]
-        codes = self.represent_view(context.frames.flatten(0, 1), context.cameras.vector().flatten(0, 1))
-        codes = codes.unflatten(0, (b, m))
+        cameras = replace(context.cameras, pose=context.cameras.pose.flatten(0, 1))
+        codes = self.represent_view(context.frames.flatten(0, 1), cameras).unflatten(0, (b, m))
         return codes.sum(1) if self.aggregate == "sum" else codes.mean(1)
 
     def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
@@ -87,9 +90,8 @@ class GQN(nn.Module):
         self, r: Tensor, cameras: Cameras, image: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, list[Tensor]]:
         """The step loop for N = B x Q images: z from the posterior if the image (N, 3, H, W) is given, else from the prior."""
-        queries = cameras.pose.shape[1]
+        r = self.represent_view.seen(r, cameras)
         v = tile(cameras.vector().flatten(0, 1), self.size, self.size)
-        r = r.expand(-1, -1, self.size, self.size).repeat_interleave(queries, 0)
         scene = torch.cat([v.to(r), r], 1)
         constants = [core.constants(scene, image) for core in self.cores]
         zero = scene.new_zeros(len(scene), self.cores[0].hidden, self.size, self.size)
@@ -115,12 +117,11 @@ class GQN(nn.Module):
     def _downsampled(self, core: "Core", drawn: list[Tensor | None], zero: Tensor) -> Tensor:
         """The canvas as the inference network sees it: down(sum_c up_c(drawn_c)), (N, canvas maps, h, w)."""
         down = core.down.weight
-        parts = [
+        states = [(h, other) for h, other in zip(drawn, self.cores, strict=True) if h is not None]
+        return sum(
             F.conv2d(h, torch.einsum("dcij,hcij->dh", down, other.up.weight)[:, :, None, None])
-            for h, other in zip(drawn, self.cores, strict=True)
-            if h is not None
-        ]
-        return sum(parts) if parts else zero[:, :1].expand(-1, len(down), -1, -1)
+            for h, other in states or [(zero, core)]
+        )
 
     def _image(self, drawn: list[Tensor]) -> Tensor:
         """The observation of the canvas, conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""

@@ -1,0 +1,43 @@
+"""What several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from gqn.views import Cameras, Task, Views
+
+torch.set_num_threads(1)  # pytest-xdist has a process per core
+
+
+def made_up(batch=2, context=3, queries=1, size=16, seed=0):
+    """A task of noise images and random cameras looking at the origin."""
+    g = torch.Generator().manual_seed(seed)
+
+    def views(n):
+        yaw = torch.rand(batch, n, generator=g) * 6.28
+        pitch = torch.rand(batch, n, generator=g) - 0.5
+        forward = torch.stack([yaw.cos() * pitch.cos(), -yaw.sin() * pitch.cos(), pitch.sin()], -1)
+        pose = torch.cat([forward * -10 / 3, yaw[..., None], pitch[..., None]], -1)
+        return Views(torch.rand(batch, n, 3, size, size, generator=g), Cameras(pose, 20.0))
+
+    return Task(views(context), views(queries))
+
+
+@pytest.fixture
+def task():
+    return made_up()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with genuine frames, which is not part of the project."""
+    root = Path(os.environ.get("GQN_SHARED", Path(__file__).parents[2] / "shared"))
+    folder = root / "data" / "real"
+    if not folder.is_dir():
+        pytest.skip(f"genuine frames are not here: {folder} (set GQN_SHARED)")
+    return folder
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,0 +1,242 @@
+"""The GQN against the textbook form, against counts, and against the mistakes other implementations made."""
+
+import inspect
+import math
+
+import pytest
+import reference
+import torch
+from conftest import made_up
+from torch import nn
+
+from gqn.config import MODEL_OPTIONS, PRESETS
+from gqn.models.floors import MeanImage, Nearest
+from gqn.models.gqn import GQN
+from gqn.objective import Prediction, elbo
+from gqn.representations import REPRESENTATIONS
+
+SMALL = dict(
+    image_size=16, representation_maps=16, num_steps=3, num_recurrent_maps=8, num_canvas_maps=12, head_size=5
+)
+FOUNDING = dict(joint_downsampling=True, activation="elu", sigmoid_output=True, head_size=1)
+PAPER_VARIANTS = [
+    pytest.param(dict(representation=r, shared_cores=s), id=f"{r}-{'shared' if s else 'unshared'}")
+    for r in ("pyramid", "tower", "pool")
+    for s in (False, True)
+]
+VARIANTS = [
+    *PAPER_VARIANTS,
+    pytest.param(dict(representation="identity_tower", shared_cores=True, **FOUNDING), id="founding"),
+    pytest.param(dict(representation="identity_tower", shared_cores=False, **FOUNDING), id="founding-unshared"),
+]
+
+
+def small(options, seed=0):
+    torch.manual_seed(seed)
+    model = GQN(**SMALL | options)
+    with torch.no_grad():  # default weights are so small that mistakes would hide
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return model
+
+
+def run_reference(model, options, task, image, generator):
+    return reference.draw(
+        dict(model.named_parameters()),
+        options["representation"],
+        SMALL["num_steps"],
+        "joint_downsampling" in options,
+        task.context.frames,
+        task.context.cameras.pose,
+        task.query.cameras.pose[:, 0],
+        image,
+        generator,
+    )
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_training_equals_the_textbook_form(options, task):
+    """ELBO terms and the gradient of every parameter, to 1e-5."""
+    model = small(options)
+    image = task.query.frames[:, 0]
+    prediction = model(task.context, task.query, torch.Generator().manual_seed(3))
+    score = elbo(prediction, task.query.frames, 0.7)
+    score.elbo.mean().backward()
+    ours = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+
+    mean, kls = run_reference(model, options, task, image, torch.Generator().manual_seed(3))
+    log_likelihood = reference.log_likelihood(mean, image, 0.7)
+    (log_likelihood - sum(kls)).mean().backward()
+
+    torch.testing.assert_close(prediction.mean[:, 0], mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(prediction.kl[:, 0], torch.stack(kls, 1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(score.log_likelihood[:, 0], log_likelihood, rtol=1e-5, atol=1e-5)
+    for name, parameter in model.named_parameters():
+        scale = parameter.grad.abs().max()
+        assert (ours[name] - parameter.grad).abs().max() <= 1e-5 * max(scale, 1), name
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_sampling_equals_the_textbook_form(options, task):
+    model = small(options)
+    drawn = model.sample(
+        model.represent(task.context), task.query.cameras, torch.Generator().manual_seed(5)
+    )
+    mean, _ = run_reference(model, options, task, None, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(drawn[:, 0], mean, rtol=1e-5, atol=1e-5)
+
+
+def millions(module):
+    return sum(p.numel() for p in module.parameters()) / 1e6
+
+
+def test_parameters_count_as_in_the_paper():
+    """Unshared cores 167 M, shared 14 M, tower 1.96 M, pyramid 2.14 M."""
+    paper = PRESETS["paper"].model()
+    with torch.device("meta"):
+        unshared, shared = GQN(**paper), GQN(**paper | {"shared_cores": True})
+        pyramid = GQN(**paper | {"shared_cores": True, "representation": "pyramid"})
+    assert millions(unshared.cores) == pytest.approx(167.1, abs=0.1)
+    assert millions(shared.cores) == pytest.approx(13.9, abs=0.1)
+    assert millions(unshared.represent_view) == pytest.approx(1.96, abs=0.005)
+    assert millions(pyramid.represent_view) == pytest.approx(2.14, abs=0.005)
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("size", [32, 64, 84, 128])
+def test_every_image_size(representation, size):
+    task = made_up(1, 2, 2, size)
+    model = GQN(
+        size, representation, 16, num_steps=2, num_recurrent_maps=4, num_canvas_maps=4, shared_cores=True
+    )
+    assert model(task.context, task.query).mean.shape == (1, 2, 3, size, size)
+
+
+MODELS = [
+    *(pytest.param(lambda name=name: small(dict(representation=name)), id=name) for name in REPRESENTATIONS),
+    pytest.param(Nearest, id="nearest"),
+    pytest.param(lambda: MeanImage(torch.rand(3, 16, 16)), id="mean-image"),
+]
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_three_verbs(make):
+    """The contract of every model: shapes, several queries as one by one, the generator decides the noise."""
+    model, task = make(), made_up(batch=2, context=3, queries=4)
+    prediction = model(task.context, task.query, torch.Generator().manual_seed(0))
+    assert prediction.mean.shape == task.query.frames.shape
+    assert prediction.kl.shape[:2] == (2, 4) and prediction.kl.dtype == torch.float32
+    assert (prediction.kl >= -1e-4).all()
+    representation = model.represent(task.context)
+    draw = [model.sample(representation, task.query.cameras, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    assert draw[0].shape == task.query.frames.shape
+    assert torch.equal(draw[0], draw[1])
+    if prediction.kl.shape[2]:
+        assert not torch.equal(draw[0], draw[2])
+
+
+def test_order_of_context_views_does_not_matter():
+    for name in REPRESENTATIONS:
+        model, task = small(dict(representation=name)), made_up()
+        a = model.represent(task.context)
+        torch.testing.assert_close(a, model.represent(task.context[:, [2, 0, 1]]), rtol=1e-4, atol=1e-5)
+
+
+def test_nearest_answers_with_the_query_if_it_is_in_the_context():
+    task = made_up(context=3, queries=3)
+    drawn = Nearest().sample(task.query, task.query.cameras)
+    assert torch.equal(drawn, task.query.frames)
+
+
+def test_lattice_projects_as_the_cameras_do():
+    """A point falls into the pixel whose ray points at it; queries read inside the region."""
+    model = small(dict(representation="lattice", region=(0.4, 0.4, 0.4))).represent_view
+    task = made_up()
+    cameras = task.context.cameras[:, 0]
+    where, in_view = model._project(cameras)
+    origin, rays = cameras.rays(16, 16)
+    towards = model.lattice.flatten(0, 1) - origin[:, None, None]
+    towards = towards / towards.norm(dim=-1, keepdim=True)  # (2, P P, P, 3)
+    column, row = ((where + 1) * 8).long().clamp(0, 15).unbind(-1)
+    ray = rays[torch.arange(2)[:, None, None], row, column]
+    visible = in_view[:, 0] > 0
+    assert visible.float().mean() > 0.5
+    half_diagonal = 0.75 * math.radians(20.5) / 16
+    assert (ray * towards).sum(-1)[visible].min() > math.cos(half_diagonal)
+    middle = model._along(task.query.cameras)[:, :, :, 1:3, 1:3]
+    assert (middle.abs() <= 1.0001).all()
+
+
+# Mistakes that other implementations made, as listed in the notes of the project.
+
+
+class Recall(nn.Module):
+    """A posterior that is whatever the prior just was."""
+
+    def __init__(self, prior):
+        super().__init__()
+        prior.register_forward_hook(lambda module, inputs, output: setattr(self, "last", output))
+
+    def forward(self, h):
+        return self.last
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_mistake_1_prior_is_computed_before_its_latent(shared, task):
+    """With posterior := prior, training is sampling, and the KL is zero."""
+    model = small(dict(shared_cores=shared))
+    seen = []
+    for core in model.cores:
+        core.posterior = Recall(core.prior)
+        core.prior.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    trained = model(task.context, task.query, torch.Generator().manual_seed(1))
+    assert not seen[0].any() and seen[1].any()  # the first prior knows nothing
+    drawn = model.sample(model.represent(task.context), task.query.cameras, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(trained.mean, drawn)
+    assert not trained.kl.any()
+
+
+def test_mistake_2_posterior_reads_the_state_after_its_update(task):
+    model = small({})
+    seen = []
+    model.cores[0].posterior.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    other = made_up(seed=0)
+    other.query.frames[:, :, :, :8] = 0
+    for t in (task, other):
+        model(t.context, t.query, torch.Generator().manual_seed(1))
+    assert not torch.allclose(seen[0], seen[1])  # the first step already sees the image
+
+
+def test_mistake_7_training_and_sampling_see_the_same_camera(task):
+    model = small({})
+    seen = []
+    model.cores[0].generation.constant = lambda x, f=model.cores[0].generation.constant: (seen.append(x), f(x))[1]
+    model(task.context, task.query)
+    model.sample(model.represent(task.context), task.query.cameras)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0][:, :7, 0, 0], reference.camera_vector(task.query.cameras.pose[:, 0]))
+
+
+def test_mistake_12_samples_differ(task):
+    model = small({})
+    r = model.represent(task.context)
+    a, b = (model.sample(r, task.query.cameras, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert (a - b).abs().mean() > 1e-4
+
+
+def test_options_are_the_models_keyword_arguments():
+    arguments = set(inspect.signature(GQN.__init__).parameters) - {"self"}
+    assert set(MODEL_OPTIONS) | {"region"} == arguments
+
+
+def test_bfloat16_stays_near_float32(task):
+    model = small({})
+    scores = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            prediction = model(task.context, task.query, torch.Generator().manual_seed(1))
+        assert isinstance(prediction, Prediction)
+        scores.append(elbo(prediction, task.query.frames, 1.0))
+    assert scores[1].elbo.dtype == torch.float32
+    torch.testing.assert_close(scores[0].elbo, scores[1].elbo, rtol=5e-3, atol=1.0)
