@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from gqn.views import Cameras, Task, Views
 
+settings.register_profile("gqn", deadline=None)  # machines are shared: no timing asserts
+settings.load_profile("gqn")
 torch.set_num_threads(1)  # pytest-xdist has a process per core
 
 

@@ -59,7 +59,8 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            say(f"{path} is damaged ({str(error).splitlines()[0]}); trying the checkpoint before it")
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            say(f"{path} is damaged ({reason.split('. ')[0]}): trying the checkpoint before it")
     if found:
         raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with --no-resume")
     return None

@@ -181,7 +181,30 @@ _PAPER = dict(
 PRESETS = {
     "founding": Config(),
     "paper": Config(**_PAPER),
-    "demo": Config(image_size=32, max_context_size=4, num_train_samples=40_000),
+    "demo": Config(
+        image_size=32,
+        max_context_size=4,
+        representation="lattice",
+        representation_maps=128,
+        aggregate="mean",
+        num_steps=4,
+        num_recurrent_maps=64,
+        num_canvas_maps=32,
+        kernel_size=3,
+        head_size=3,
+        joint_downsampling=False,
+        sigmoid_output=False,
+        pixel_std_initial=1.0,
+        pixel_std_final=0.7,
+        pixel_std_fraction=0.5,
+        batch_size=16,
+        learning_rate_initial=2e-3,
+        learning_rate_final=2e-5,
+        learning_rate_fraction=1.0,
+        num_train_samples=56_000,
+        val_freq=8_000,
+        precision="bf16-mixed",
+    ),
 }
 
 

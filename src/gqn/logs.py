@@ -19,13 +19,17 @@ LINE_EVERY = 20.0  # seconds between lines when nobody watches a bar
 
 
 class Reporter:
-    """Progress of long work in steps of `unit`s: a bar on a terminal, else a line every 20 seconds."""
+    """Progress of long work in steps of `unit`s: a bar on a terminal, else a line every 20 seconds.
 
-    def __init__(self, task: str, total: int, done: int, unit: str):
+    An inactive one (of a rank other than the first) says nothing.
+    """
+
+    def __init__(self, task: str, total: int, done: int, unit: str, active: bool = True):
         self.task, self.total, self.done, self.unit = task, total, done, unit
         self.first, self.began, self.spoke = done, time.monotonic(), time.monotonic()
         self.bar = None
-        if console.is_terminal:
+        self.active = active
+        if active and console.is_terminal:
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -59,7 +63,7 @@ class Reporter:
         now = time.monotonic()
         if self.bar:
             self.bar.update(self.row, completed=done, rate=self.rate, numbers=numbers)
-        elif now - self.spoke >= LINE_EVERY or done >= self.total:
+        elif self.active and (now - self.spoke >= LINE_EVERY or done >= self.total):
             self.spoke = now
             left = (self.total - done) / max(self.rate, 1e-9)
             console.print(

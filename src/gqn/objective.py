@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass  # not frozen: see gqn.views
+@dataclass  # not frozen: lightning-fabric rebuilds what a wrapped model returns
 class Prediction:
     """A model's answer to Q queries for each of B scenes."""
 

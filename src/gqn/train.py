@@ -1,5 +1,6 @@
 """Training: fetch, loss, backward, step, log, validate, save."""
 
+import logging
 import math
 import shutil
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from gqn import checkpoint
@@ -55,11 +57,12 @@ def train(config: Config, place: Place, folder: Path) -> None:
     plain = checkpoint.build(config)
     adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial)
     done, best = 0, math.inf
-    if (state := checkpoint.load_state(folder, console.print)) is not None:
+    say = console.print if fabric.is_global_zero else lambda text: None
+    if (state := checkpoint.load_state(folder, say)) is not None:
         plain.load_state_dict(state["model"])
         adam.load_state_dict(state["optimizer"])
         done, best = state["step"], state["best"]
-        console.print(f"{folder}: going on after step {done} of {config.steps}")
+        say(f"{folder}: going on after step {done} of {config.steps}")
     model, optimizer = fabric.setup(plain, adam)
 
     tasks = training_tasks(config, place, fabric, done)
@@ -67,7 +70,10 @@ def train(config: Config, place: Place, folder: Path) -> None:
     journal = Journal(folder, done, active=fabric.is_global_zero)
     recent: list[dict[str, Tensor]] = []
     size = config.batch_size
-    with _signals() as stop, Reporter("train", config.steps * size, done * size, "samples") as report:
+    with (
+        _signals() as stop,
+        Reporter("train", config.steps * size, done * size, "samples", active=fabric.is_global_zero) as report,
+    ):
         for step in range(done, config.steps):
             pixel_std, learning_rate = schedule(config, step * size)
             for group in optimizer.param_groups:
@@ -75,7 +81,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
             task = next(tasks).to(fabric.device, non_blocking=True).float()
             prediction = model(task.context, task.query, noise(config.seed, step, fabric.global_rank))
             score = elbo(prediction, task.query.frames, pixel_std)
-            check_finite(score, step, folder)
+            check_finite(fabric, score, step, folder)
             optimizer.zero_grad()
             fabric.backward(-score.elbo.mean())
             optimizer.step()
@@ -83,24 +89,27 @@ def train(config: Config, place: Place, folder: Path) -> None:
 
             recent.append(averages(score, prediction.kl))
             if len(recent) == LOG_EVERY or done == config.steps:
-                values = {name: torch.stack([r[name] for r in recent]).mean(0).tolist() for name in recent[0]}
+                values = {name: torch.stack([r[name] for r in recent]).mean(0) for name in recent[0]}
+                values = {name: fabric.all_reduce(value, reduce_op="mean").tolist() for name, value in values.items()}
                 recent.clear()
                 report.update(samples, "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items()))
                 speed = {"pixel_std": pixel_std, "learning_rate": learning_rate, "samples_per_second": report.rate}
                 journal.numbers("train", done, samples, values | speed)
 
+            signum = int(agreed(fabric, stop.signum))
             due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
-            if due:
-                values = validate(plain, held_out, config.pixel_std_final)
-                improved, best = values["excess"] < best, min(best, values["excess"])
-                journal.numbers("val", done, samples, values)
-                journal.gradients(done, plain)
-                journal.picture(done, predictions.draw(predictions.answer(plain, held_out[0][:PICTURED], 3)))
-            if (due or stop.signum) and fabric.is_global_zero:
+            if fabric.is_global_zero and (due or signum):
+                improved = False
+                if due:
+                    values = validate(plain, held_out, config.pixel_std_final)
+                    improved, best = values["excess"] < best, min(best, values["excess"])
+                    journal.numbers("val", done, samples, values)
+                    journal.gradients(done, plain)
+                    journal.picture(done, predictions.draw(predictions.answer(plain, held_out[0][:PICTURED], 3)))
                 state = {"step": done, "best": best, "model": plain.state_dict(), "optimizer": adam.state_dict()}
-                checkpoint.save(folder, state, best=due and improved)
-            if stop.signum:
-                raise Stopped(stop.signum, done)
+                checkpoint.save(folder, state, best=improved)
+            if signum:
+                raise Stopped(signum, done)
     journal.close()
     if fabric.is_global_zero:
         checkpoint.save_weights(folder, plain)
@@ -109,6 +118,13 @@ def train(config: Config, place: Place, folder: Path) -> None:
 
 
 SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
+
+
+class Autocast(MixedPrecision):
+    """bfloat16 inside the model only: cameras rounded to it would look elsewhere."""
+
+    def convert_input(self, data):
+        return data
 
 
 def schedule(config: Config, samples: int) -> tuple[float, float]:
@@ -137,7 +153,10 @@ def start(config: Config, place: Place) -> Fabric:
         )
     if config.batch_size % place.devices:
         raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
-    fabric = Fabric(accelerator="cuda" if place.gpu else "cpu", devices=place.devices, precision=config.precision)
+    kind = "cuda" if place.gpu else "cpu"
+    precision = {"plugins": Autocast("bf16-mixed", kind)} if config.precision == "bf16-mixed" else {"precision": "32-true"}
+    fabric = Fabric(accelerator=kind, devices=place.devices, **precision)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric.launch()
     return fabric
 
@@ -200,15 +219,24 @@ def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
     return {name: value.detach().mean() for name, value in values.items()} | {"kl_steps": kl.detach().mean((0, 1))}
 
 
-def check_finite(score: Elbo, step: int, folder: Path) -> None:
-    """Raise NotFinite, naming the step, the term and the last good checkpoint."""
-    for term in ("log_likelihood", "kl"):
-        if not getattr(score, term).isfinite().all():
-            good = folder / checkpoint.LATEST
-            where = f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet"
-            raise NotFinite(
-                f"{term} is not finite at step {step}: {where}; a lower learning rate or precision 32-true may help"
-            )
+def check_finite(fabric: Fabric, score: Elbo, step: int, folder: Path) -> None:
+    """Raise NotFinite on every rank, naming the step, the term and the last good checkpoint."""
+    finite = [getattr(score, term).isfinite().all() for term in ("log_likelihood", "kl")]
+    broken = int(agreed(fabric, 0 if all(finite) else 1 + finite[0]))
+    if broken:
+        good = folder / checkpoint.LATEST
+        raise NotFinite(
+            f"{('log_likelihood', 'kl')[broken - 1]} is not finite at step {step}: "
+            + (f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet")
+            + "; a lower learning rate or --precision 32-true may help"
+        )
+
+
+def agreed(fabric: Fabric, value: float) -> float:
+    """The largest of the ranks' values."""
+    if fabric.world_size == 1:
+        return value
+    return fabric.all_reduce(torch.tensor(float(value), device=fabric.device), reduce_op="max").item()
 
 
 class _Stop:

@@ -4,9 +4,6 @@ Conventions, shared by all datasets and pinned by tests: right-handed world, z u
 clockwise seen from above and positive pitch looks up, so that a camera looks along
 (cos yaw cos pitch, -sin yaw cos pitch, sin pitch); there is no roll. These are the released files' conventions,
 measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin.
-
-The types are values: use `dataclasses.replace` (they are not frozen only because lightning-fabric refuses to carry
-frozen dataclasses through a model that it wraps).
 """
 
 import math
@@ -18,7 +15,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cameras:
     """Where views are taken from; any batch shape *B."""
 
@@ -61,7 +58,7 @@ class Cameras:
         return self.pose[..., :3], (rotation[..., None, None, :, :] @ in_camera[..., None])[..., 0]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Views:
     """Images with their cameras; any batch shape *B."""
 
@@ -76,7 +73,7 @@ class Views:
         return self if self.frames.is_floating_point() else replace(self, frames=self.frames.float() / 255)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Task:
     """Draw the query views from the context views of the same scene; the two never overlap."""
 

@@ -11,12 +11,12 @@ All randomness lies in `requests`; workers only do what they are told, so that a
 ranks, gives the same batches, and to resume is to start at another step.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gqn.errors import BadInput
@@ -155,7 +155,5 @@ def _collate(tasks: list[Task]) -> Task:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    for signum in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by a terminal or `timeout`
+        signal.signal(signum, signal.SIG_IGN)

@@ -1,0 +1,149 @@
+"""The command line as a person meets it: every mistake is a line that names it, and never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gqn import config as configs
+from gqn.cli import main
+from gqn.config import PRESETS, Config
+from gqn.errors import BadInput
+
+TINY = "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 1 -u 4 --num-canvas-maps 4 -b 4 -t 8 -v 4"
+
+
+def run(capsys, *argv):
+    try:
+        code = main(list(argv))
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_founding_options_keep_their_names_and_short_forms(capsys):
+    """Every option of the founding program, by its long name, with dashes or underscores, and its short form."""
+    long = "-d rooms_ring_camera -c 5 -b 8 -s 3 -l 2 -u 16 -pi 1.5 -pf 0.6 -ri 0.001 -rf 0.0002 -t 100 -v 10 -f 50"
+    names = (
+        "dataset_name max_context_size batch_size num_steps num_latent_maps num_recurrent_maps pixel_std_initial "
+        "pixel_std_final learning_rate_initial learning_rate_final num_train_samples num_val_samples val_freq"
+    ).split()
+    values = long.split()[1::2]
+    outputs = set()
+    for spelt in (
+        long.split(),
+        [x for n, v in zip(names, values, strict=True) for x in (f"--{n}", v)],
+        [x for n, v in zip(names, values, strict=True) for x in (f"--{n.replace('_', '-')}", v)],
+    ):
+        code, out, _ = run(capsys, "train", *spelt, "--logdir", "x", "--run_suffix", "-a", "--dry-run")
+        assert code == 0
+        outputs.add(out)
+    assert len(outputs) == 1
+    assert '"num_recurrent_maps": 16' in out and "x/founding-rooms_ring_camera-64px-a" in out
+    assert run(capsys, "train", "--help")[1].count("--gpu") >= 1
+
+
+def test_founding_defaults():
+    c = PRESETS["founding"]
+    assert (c.num_steps, c.num_latent_maps, c.num_recurrent_maps, c.batch_size) == (12, 3, 64, 32)
+    assert (c.pixel_std_initial, c.pixel_std_final, c.num_train_samples) == (2.0, 0.7, 5_000_000)
+    assert (c.learning_rate_initial, c.learning_rate_final, c.max_context_size) == (5e-4, 4e-4, 12)
+    assert (c.num_val_samples, c.val_freq, c.shared_cores) == (128, 20_000, True)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_dry_run(capsys, preset):
+    code, out, _ = run(capsys, "train", preset, "--dry-run", "--shared-cores")
+    assert code == 0 and "parameters:" in out and "steps:" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["train", "papre"], "unknown preset 'papre'. Did you mean 'paper'?"),
+        (["train", "demo", "--image-size", "30"], "multiple of 4"),
+        (["train", "demo", "-c", "15"], "whose scenes have 15 views: at most 14"),
+        (["train", "demo", "-d", "rooms_ring_camra"], "Did you mean 'rooms_ring_camera'?"),
+        (["train", "demo", "--batch-size", "0"], "batch-size must be positive"),
+        (["train", "demo", "--kernel-size", "4"], "must be odd"),
+        (["train", "demo", "--config", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["train", "demo", "--nonsense", "1"], "--nonsense"),
+        (["train", "demo", "--num-steps", "many"], "many"),
+        (["train", "demo", "--logdir", "/proc/nowhere"], "cannot write the run folder"),
+        (["eval", "nowhere"], "there is no run folder nowhere"),
+        (["eval", "nowhere", "--scenes", "0"], "not a positive whole number"),
+        (["figure", "prediction", "nowhere"], "Did you mean 'predictions'?"),
+        (["tran"], "Did you mean 'train'?"),
+        ([], "usage"),
+    ],
+)
+def test_bad_input(capsys, argv, says):
+    code, out, err = run(capsys, *argv)
+    assert code == 2
+    assert says in out + err
+    assert "Traceback" not in out + err
+
+
+def test_gpu_without_a_gpu(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    code, _, err = run(capsys, "train", "demo", "--gpu", "--logdir", str(tmp_path))
+    assert code == 2 and "--gpu" in err
+
+
+def test_misspelt_toml_key(capsys, tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("num_step = 3\n")
+    code, _, err = run(capsys, "train", "demo", "--config", str(file), "--dry-run")
+    assert code == 2 and "my.toml" in err and "Did you mean 'num_steps'?" in err
+    for text, says in (("num_steps = 'x'", "must be a int"), ("num_steps = = 3", "not valid TOML")):
+        file.write_text(text)
+        code, _, err = run(capsys, "train", "demo", "--config", str(file), "--dry-run")
+        assert code == 2 and says in err
+
+
+def test_toml_then_flags(capsys, tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("num-steps = 3\nlearning_rate_initial = 1\nbatch_size = 8\n")
+    code, out, _ = run(capsys, "train", "demo", "--config", str(file), "--batch-size", "2", "--dry-run")
+    assert code == 0
+    assert '"num_steps": 3' in out and '"learning_rate_initial": 1.0' in out and '"batch_size": 2' in out
+
+
+def test_configs_survive_json():
+    for config in PRESETS.values():
+        assert configs.differences(config, config) == []
+        assert Config().replaced(json.loads(configs.as_json(config)), "here") == config
+
+
+def test_train_eval_and_figure(capsys, tmp_path):
+    command = ["train", *TINY.split(), "--logdir", str(tmp_path), "--run-suffix", "-x", "--workers", "0"]
+    code, out, _ = run(capsys, *command)
+    folder = tmp_path / "founding-shepard_metzler_5_parts-16px-x"
+    assert code == 0 and str(folder) in out.replace("\n", "")
+    assert run(capsys, "eval", str(folder), "--scenes", "20")[0] == 0
+    code, out, _ = run(capsys, "figure", "predictions", str(folder), "--out", str(tmp_path / "p.png"))
+    assert code == 0 and (tmp_path / "p.png").exists() and (tmp_path / "p.npz").exists()
+    code, _, err = run(capsys, "figure", "predictions", str(folder), "--out", str(tmp_path / "no" / "p.png"))
+    assert code == 2 and "cannot write" in err
+    code, _, err = run(capsys, *command, "-s", "2")
+    assert code == 2 and "another config" in err
+
+
+def test_unwritable_logdir(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "train", "demo", "--logdir", str(tmp_path / "file"))
+    assert code == 2 and "cannot write the run folder" in err
+
+
+def test_raise_of_a_wrong_config():
+    with pytest.raises(BadInput, match="val-freq must be positive"):
+        Config(val_freq=0)
+
+
+def test_help_does_not_import_torch():
+    code = "import sys, gqn.cli, gqn.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0

@@ -1,0 +1,265 @@
+"""Training end to end at toy size: what it leaves on disk, and that nothing is lost however it is stopped."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gqn import checkpoint
+from gqn import train as training
+from gqn.config import Config, Place
+from gqn.errors import BadInput
+from gqn.evaluate import evaluate, measure, noise
+from gqn.figures import predictions
+from gqn.models.floors import MeanImage
+from gqn.objective import Prediction
+from gqn.train import NotFinite, Stopped, train
+
+TOY = Config(
+    image_size=16,
+    max_context_size=3,
+    representation="tower",
+    representation_maps=8,
+    num_steps=2,
+    num_recurrent_maps=4,
+    num_canvas_maps=4,
+    kernel_size=3,
+    batch_size=4,
+    num_train_samples=48,
+    num_val_samples=8,
+    val_freq=16,
+)
+HERE = Place(workers=0)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 12 steps with a validation every 4, never interrupted."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    train(TOY, HERE, folder)
+    return folder
+
+
+def same_weights(a, b):
+    a, b = (load_file(folder / "model.safetensors") for folder in (a, b))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def records(folder, kind):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_what_a_run_leaves(straight):
+    names = {path.name for path in straight.iterdir()}
+    assert names >= {
+        "config.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "latest.ckpt",
+        "previous.ckpt",
+        "best.ckpt",
+        "predictions.png",
+    }
+    assert not [name for name in names if name.endswith(".part") or name == ".new"]
+    assert any(name.startswith("events") for name in names)
+    assert [r["step"] for r in records(straight, "val")] == [4, 8, 12]
+    last = records(straight, "train")[-1]
+    assert {"loss", "excess", "kl", "mse", "kl_steps", "pixel_std", "learning_rate"} <= last.keys()
+    assert len(last["kl_steps"]) == 2
+
+
+def test_tensorboard_has_curves_histograms_and_pictures(straight):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(straight)).Reload().Tags()
+    assert {"train/loss", "val/excess", "train/learning_rate", "train/pixel_std"} <= set(events["scalars"])
+    assert "predictions" in events["images"]
+    assert any(name.startswith("gradients/") for name in events["histograms"])
+
+
+def test_mistake_5_validation_is_at_the_final_std_on_fixed_tasks(straight):
+    _, model = checkpoint.load(straight)
+    tasks = training.validation_tasks(TOY)
+    assert sum(len(t.query.frames) for t in tasks) == 8
+    again = training.validate(model, tasks, TOY.pixel_std_final)
+    recorded = records(straight, "val")[-1]
+    for name, value in again.items():
+        assert value == pytest.approx(recorded[name], rel=1e-5), name
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_and_resumed(straight, tmp_path, monkeypatch, signum):
+    def at_step_5(fabric, score, step, folder):
+        if step == 5:
+            os.kill(os.getpid(), signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "check_finite", at_step_5)
+        with pytest.raises(Stopped, match="after step 6"):
+            train(TOY, HERE, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    train(TOY, HERE, tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run")
+
+
+@pytest.mark.parametrize("moments", [(2,), (5, 9), (11,)])
+def test_mistake_10_killed_and_resumed(straight, tmp_path, monkeypatch, moments):
+    """Death between checkpoints loses the steps since the last one, and nothing else."""
+
+    class Killed(BaseException):
+        pass
+
+    for moment in moments:
+
+        def die(fabric, score, step, folder, moment=moment):
+            if step == moment:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "check_finite", die)
+            with pytest.raises(Killed):
+                train(TOY, HERE, tmp_path / "run")
+    train(TOY, HERE, tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run")
+    steps = [r["step"] for r in records(tmp_path / "run", "val")]
+    assert steps == [4, 8, 12]
+
+
+def test_killed_while_saving(straight, tmp_path, monkeypatch):
+    """A checkpoint cut short never takes the place of a whole one."""
+
+    def cut_short(state, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "LOG_EVERY", 4)
+        train(dataclasses.replace(TOY), HERE, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(tmp_path / "run", {"step": 0}, best=False)
+    assert checkpoint.load_state(tmp_path / "run", print)["step"] == 12
+
+
+def test_truncated_checkpoint_falls_back(straight, tmp_path):
+    train(TOY, HERE, tmp_path / "run")
+    latest, previous = (tmp_path / "run" / name for name in ("latest.ckpt", "previous.ckpt"))
+    latest.write_bytes(latest.read_bytes()[:1000])
+    said = []
+    assert checkpoint.load_state(tmp_path / "run", said.append)["step"] == 8
+    assert "latest.ckpt is damaged" in said[0]
+    train(TOY, HERE, tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run")
+    latest.write_bytes(b"")
+    previous.write_bytes(b"")
+    with pytest.raises(BadInput, match="no checkpoint"):
+        checkpoint.load_state(tmp_path / "run", said.append)
+
+
+def test_a_finished_run_is_left_as_it_is(straight):
+    before = (straight / "model.safetensors").read_bytes()
+    train(TOY, HERE, straight)
+    assert (straight / "model.safetensors").read_bytes() == before
+
+
+def test_another_config_is_refused(straight):
+    with pytest.raises(BadInput, match="num-steps: 3 here, 2 there"):
+        train(dataclasses.replace(TOY, num_steps=3), HERE, straight)
+
+
+def test_no_resume_starts_over(straight, tmp_path):
+    other = dataclasses.replace(TOY, num_train_samples=16)
+    train(other, HERE, tmp_path / "run")
+    train(TOY, dataclasses.replace(HERE, resume=False), tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run")
+
+
+def test_other_files_are_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    for resume in (True, False):
+        with pytest.raises(BadInput, match="other files"):
+            train(TOY, dataclasses.replace(HERE, resume=resume), tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_loss_that_is_not_finite_names_step_term_and_checkpoint(tmp_path, monkeypatch):
+    def poisoned(config, samples):
+        return 0.7, float("nan") if samples == 20 else 1e-3
+
+    monkeypatch.setattr(training, "schedule", poisoned)
+    with pytest.raises(NotFinite, match=r"log_likelihood is not finite at step 6: .*latest\.ckpt"):
+        train(TOY, HERE, tmp_path / "run")
+
+
+def test_workers_do_not_change_the_result(straight, tmp_path):
+    train(TOY, dataclasses.replace(HERE, workers=2), tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run")
+
+
+def test_seeds_differ(straight, tmp_path):
+    train(dataclasses.replace(TOY, seed=1), HERE, tmp_path / "run")
+    assert not same_weights(straight, tmp_path / "run")
+
+
+def test_gpu_is_refused_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(BadInput, match="train without --gpu"):
+        train(TOY, Place(gpu=True), tmp_path / "run")
+
+
+# Evaluation and figure of a run
+
+
+def test_evaluation(straight):
+    result = evaluate(straight, context=2, scenes=60)
+    assert json.loads((straight / "eval.json").read_text()) == result
+    assert set(result["rows"]) == {"gqn", "nearest view", "mean image"}
+    for row in result["rows"].values():
+        assert row["mse"]["stderr"] > 0
+        assert row["excess"]["mean"] >= row["kl"]["mean"]
+    assert result["rows"]["nearest view"]["kl"]["mean"] == 0
+    assert evaluate(straight, context=2, scenes=60) == result
+
+
+def test_mistake_6_results_are_prior_samples(task):
+    """A model that knows the query only when it may look at it scores by what it samples."""
+
+    class Cheat(MeanImage):
+        def forward(self, context, query, generator=None):
+            return Prediction(query.frames, query.frames.new_zeros(*query.frames.shape[:2], 0))
+
+    values = measure(Cheat(torch.zeros(3, 16, 16)), task, 0.7, noise(0))
+    assert (values["mse"] > 0.1).all()
+    assert (values["posterior_mse"] == 0).all()
+
+
+def test_predictions_figure(straight):
+    config, model = checkpoint.load(straight)
+    arrays = predictions.compute(config, model, rows=3, context=2, samples=2)
+    assert arrays["context"].shape == (3, 2, 16, 16, 3)
+    assert arrays["samples"].shape == (3, 2, 16, 16, 3)
+    picture = predictions.draw(arrays)
+    assert picture.size[0] > 5 * 96 and picture.size[1] > 3 * 96
+
+
+def test_damaged_runs_are_refused(straight, tmp_path):
+    with pytest.raises(BadInput, match="no run folder"):
+        checkpoint.load(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="holds no run"):
+        checkpoint.load(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((straight / name).read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((straight / "model.safetensors").read_bytes()[:500])
+    with pytest.raises(BadInput, match=r"model\.safetensors is damaged"):
+        checkpoint.load(tmp_path)
+    other = dataclasses.replace(TOY, num_recurrent_maps=8)
+    checkpoint.save_weights(tmp_path, checkpoint.build(other))
+    with pytest.raises(BadInput, match="not of the model"):
+        checkpoint.load(tmp_path)
