@@ -39,11 +39,11 @@ def test_founding_options_keep_their_names_and_short_forms(capsys):
         [x for n, v in zip(names, values, strict=True) for x in (f"--{n}", v)],
         [x for n, v in zip(names, values, strict=True) for x in (f"--{n.replace('_', '-')}", v)],
     ):
-        code, out, _ = run(capsys, "train", *spelt, "--logdir", "x", "--run_suffix", "-a", "--dry-run")
+        code, out, _ = run(capsys, "train", *spelt, "--logdir", "x", "--run_suffix", "_a", "--dry-run")
         assert code == 0
         outputs.add(out)
     assert len(outputs) == 1
-    assert '"num_recurrent_maps": 16' in out and "x/founding-rooms_ring_camera-64px-a" in out
+    assert '"num_recurrent_maps": 16' in out and "x/founding-rooms_ring_camera-64px_a" in out
     assert run(capsys, "train", "--help")[1].count("--gpu") >= 1
 
 
@@ -120,9 +120,9 @@ def test_configs_survive_json():
 
 
 def test_train_eval_and_figure(capsys, tmp_path):
-    command = ["train", *TINY.split(), "--logdir", str(tmp_path), "--run-suffix", "-x", "--workers", "0"]
+    command = ["train", *TINY.split(), "--logdir", str(tmp_path), "--run-suffix", "_x", "--workers", "0"]
     code, out, _ = run(capsys, *command)
-    folder = tmp_path / "founding-shepard_metzler_5_parts-16px-x"
+    folder = tmp_path / "founding-shepard_metzler_5_parts-16px_x"
     assert code == 0 and str(folder) in out.replace("\n", "")
     assert run(capsys, "eval", str(folder), "--scenes", "20")[0] == 0
     code, out, _ = run(capsys, "figure", "predictions", str(folder), "--out", str(tmp_path / "p.png"))

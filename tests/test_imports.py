@@ -10,6 +10,7 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
     {"views", "lookup"},
     {"layers", "logs", "objective", "scenes.raycast"},
+    {"scenes.textures"},
     {"representations", "scenes", "data.released"},
     {"models", "data.tasks"},
     {"data.sources"},

@@ -1,7 +1,7 @@
 """What went wrong, told to a person."""
 
 
-class BadInput(ValueError):
+class BadInput(Exception):
     """Something the user gave or has cannot be used; the message is one line that names it and the way out.
 
     The command line prints the message alone and exits with 2.
