@@ -56,8 +56,8 @@ class Grid(NamedTuple):
     floor_colour: tuple[float, float, float]
     cell: float  # side of a cell
     height: float  # of the walls; a texture spans it
-    wall_repeat: float  # width of a texture on a wall
-    floor_repeat: float  # side of a texture on the floor
+    along_wall: float  # textures per metre along a wall
+    on_floor: float  # textures per metre on the floor, both ways
 
 
 class Light(NamedTuple):
@@ -73,9 +73,7 @@ class Light(NamedTuple):
     lamp: float
     white: float
     spot: int
-    at: tuple[
-        float, float, float, float
-    ]  # x, y, z, 1: a lamp at a place; x, y, z, 0: far away, in that direction
+    at: tuple[float, float, float]  # place of the lamp; far away for a sun
 
 
 class World(NamedTuple):
@@ -120,7 +118,7 @@ def pyramid(patterns: list[NDArray[np.floating]]) -> NDArray[np.float32]:
 def no_grid() -> Grid:
     """Neither floor nor walls."""
     none = np.zeros((0, 0), np.int64)
-    return Grid(none, none, np.zeros((0, 0, 3), np.float32), (0.0,) * 3, (0.0,) * 3, 1.0, 0.0, 1.0, 1.0)
+    return Grid(none, none, np.zeros((0, 0, 3), np.float32), (0.0,) * 3, (0.0,) * 3, 1.0, 0.0, 0.0, 0.0)
 
 
 def render(
@@ -139,23 +137,15 @@ def render(
     right and down; both are in pixels.
     """
     frames = np.empty((len(pose), 3, size, size), np.uint8)
-    bounds = np.empty((len(world.objects.shape), 4))
-    image, scratch = np.empty((size, size, 3)), np.empty((size, size, 3))
-    marks, ids = np.empty((size, size)), np.empty((size, size), np.int64)
-    _render(
-        world,
-        pose,
-        focal_length(fov, size),
-        shift,
-        antialias,
-        blur,
-        frames,
-        bounds,
-        image,
-        scratch,
-        marks,
-        ids,
+    buffers = (
+        np.empty((len(world.objects.shape), 4)),  # bounds, as the camera sees them
+        np.empty((len(world.objects.shape), 4)),  # and the lamp
+        np.empty((size, size, 3)),  # image
+        np.empty((size, size, 3)),  # half-blurred image
+        np.empty((size, size)),  # marks
+        np.empty((size, size), np.int64),  # ids
     )
+    _render(world, pose, focal_length(fov, size), shift, antialias, blur, buffers, frames)
     return frames
 
 
@@ -169,7 +159,8 @@ def inspect(
     """What is at the pixel centres: depth along the camera axis (inf: nothing) and id, each (K, h, w)."""
     depth = np.empty((len(pose), size, size), np.float32)
     ids = np.empty((len(pose), size, size), np.int32)
-    _inspect(world, pose, focal_length(fov, size), shift, depth, ids)
+    bounds = np.empty((len(world.objects.shape), 4))
+    _inspect(world, pose, focal_length(fov, size), shift, bounds, depth, ids)
     return depth, ids
 
 
@@ -178,7 +169,7 @@ def focal_length(fov: float, size: int) -> float:
     return size / 2 / math.tan(math.radians(fov) / 2)
 
 
-def hsv(hue: NDArray[np.float64], saturation: Any = 1.0, value: Any = 1.0) -> NDArray[np.float64]:
+def hsv(hue: Any, saturation: Any = 1.0, value: Any = 1.0) -> NDArray[np.float64]:
     """RGB (*B, 3) of hue, saturation and value (*B,), all in [0, 1]."""
     pure = np.clip(np.abs((np.asarray(hue)[..., None] * 6 + (0, 4, 2)) % 6 - 3) - 1, 0, 1)
     return (1 - np.asarray(saturation)[..., None] * (1 - pure)) * np.asarray(value)[..., None]
@@ -361,7 +352,7 @@ def _normal_cone(p, s):
 
 def _icosahedron() -> NDArray[np.float64]:
     """Unit normals (10, 3) of the faces, one of each opposite pair, with a corner on the z axis."""
-    ring = np.arange(5) * 2 * math.pi / 5
+    ring = (np.arange(5) + 0.5) * 2 * math.pi / 5  # there are corners over the x axis
     low, high = math.sqrt((5 - 2 * math.sqrt(5)) / 15), math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # z
     return np.concatenate(
         [
@@ -521,35 +512,27 @@ def _hit_grid(grid, o, d):
 
 
 @_compiled
-def _texel(textures, k, u, v, level):
-    """Texture k at (u, v), bilinear in one level; it repeats along u and ends at v = 0 and 1."""
-    side = TEXELS >> level
-    first = 4 * (TEXELS * TEXELS - side * side) // 3
+def _texture(textures, k, u, v, area):
+    """Texture k at (u, v), averaged over about `area` (of 1); it repeats along u and ends at whole v.
+
+    Bilinear in the level whose texels are nearest in size.
+    """
+    side, first, texels = TEXELS, 0, area * TEXELS * TEXELS
+    while texels > 2 and side > 1:
+        first, side, texels = first + side * side, side // 2, texels / 4
     x, y = (u - math.floor(u)) * side - 0.5, min(max((v - math.floor(v)) * side - 0.5, 0.0), side - 1.0)
     left, low = math.floor(x), math.floor(y)
     a, b = x - left, y - low
-    c00, c10 = left & (side - 1), (left + 1) & (side - 1)
+    c0, c1 = left & (side - 1), (left + 1) & (side - 1)
     r0, r1 = first + low * side, first + min(low + 1, side - 1) * side
     w00, w10, w01, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
+    i00, i10, i01, i11 = r0 + c0, r0 + c1, r1 + c0, r1 + c1
+    t = textures
     return (
-        w00 * textures[k, r0 + c00, 0] + w10 * textures[k, r0 + c10, 0]
-        + w01 * textures[k, r1 + c00, 0] + w11 * textures[k, r1 + c10, 0],
-        w00 * textures[k, r0 + c00, 1] + w10 * textures[k, r0 + c10, 1]
-        + w01 * textures[k, r1 + c00, 1] + w11 * textures[k, r1 + c10, 1],
-        w00 * textures[k, r0 + c00, 2] + w10 * textures[k, r0 + c10, 2]
-        + w01 * textures[k, r1 + c00, 2] + w11 * textures[k, r1 + c10, 2],
-    )  # fmt: skip
-
-
-@_compiled
-def _texture(textures, k, u, v, footprint):
-    """Texture k at (u, v), averaged over about `footprint` (as a fraction of the texture)."""
-    level, width = 0, footprint * TEXELS
-    while width > 2 and level < 6:
-        level, width = level + 1, width / 2
-    blend = min(max(width - 1, 0.0), 1.0)
-    a, b = _texel(textures, k, u, v, level), _texel(textures, k, u, v, level + 1)
-    return _along(_along((0.0, 0.0, 0.0), a, 1 - blend), b, blend)
+        w00 * t[k, i00, 0] + w10 * t[k, i10, 0] + w01 * t[k, i01, 0] + w11 * t[k, i11, 0],
+        w00 * t[k, i00, 1] + w10 * t[k, i10, 1] + w01 * t[k, i01, 1] + w11 * t[k, i11, 1],
+        w00 * t[k, i00, 2] + w10 * t[k, i10, 2] + w01 * t[k, i01, 2] + w11 * t[k, i11, 2],
+    )
 
 
 @_compiled
@@ -565,38 +548,42 @@ def _surface(world, camera, direction, t, i, point):
         normal = (1.0 if i == WALL else -1.0, 0.0, 0.0)
     else:
         normal = (0.0, 1.0 if i == WALL - 2 else -1.0, 0.0)
-    if i == TOP:
-        return normal, grid.wall_colour
-    # A pixel's footprint is t / focal wide and stretched by the slant: take the mean side, and a little
-    # less, as the final blur smooths too and the released walls are grainy.
+    # The area of surface that a pixel covers: its square, stretched by the slant; and somewhat less, as the final
+    # blur smooths too and the released walls are grainy.
     slant = abs(_dot(normal, direction)) / math.sqrt(_dot(direction, direction))
-    footprint = 0.6 * t / camera.focal / math.sqrt(max(slant, 0.01))
+    area = 0.4 * (t / camera.focal) ** 2 / max(slant, 0.01)
     rows, columns = grid.wall.shape
-    # A step along the normal leads into the cell that the camera sees, one against it into the wall.
-    inwards = 0.5 if i == FLOOR else -0.5
-    column = int(point[0] / grid.cell + columns / 2 + inwards * normal[0])
-    row = int(point[1] / grid.cell + rows / 2 + inwards * normal[1])
-    if i == FLOOR:
-        u, v = point[0] / grid.floor_repeat, point[1] / grid.floor_repeat
-        pattern = _texture(grid.textures, grid.floor[row, column], u, v, footprint / grid.floor_repeat)
-        b = grid.floor_colour
+    # Half a cell into the wall, which is no step at all from the floor or a top, lies the cell that was met.
+    column = int(point[0] / grid.cell + columns / 2 - 0.5 * normal[0])
+    row = int(point[1] / grid.cell + rows / 2 - 0.5 * normal[1])
+    if i == TOP:  # the wall's mean
+        k, last, b = grid.wall[row, column], grid.textures.shape[1] - 1, grid.wall_colour
+        pattern = (grid.textures[k, last, 0], grid.textures[k, last, 1], grid.textures[k, last, 2])
+    elif i == FLOOR:
+        scale, b = grid.on_floor, grid.floor_colour
+        u, v = point[0] * scale, point[1] * scale
+        pattern = _texture(grid.textures, grid.floor[row, column], u, v, area * scale * scale)
     else:
-        u, v = (normal[0] * point[1] - normal[1] * point[0]) / grid.wall_repeat, point[2] / grid.height
-        pattern = _texture(grid.textures, grid.wall[row, column], u, v, footprint / grid.wall_repeat)
-        b = grid.wall_colour
+        scale, b = grid.along_wall, grid.wall_colour
+        u, v = (normal[0] * point[1] - normal[1] * point[0]) * scale, point[2] / grid.height
+        pattern = _texture(grid.textures, grid.wall[row, column], u, v, area * scale / grid.height)
     return normal, (b[0] * pattern[0], b[1] * pattern[1], b[2] * pattern[2])
 
 
 @_compiled
-def _in_shadow(objects, point, to_lamp, reach):
-    for i in range(len(objects.shape)):  # noqa: SIM110 (no generators here)
-        if EPSILON < _hit(objects, i, point, to_lamp) < reach:
+def _in_shadow(objects, lamp, shadows, point, towards, distance):
+    """Whether an object hides the lamp from a point; `shadows` are the bounds that the lamp sees."""
+    if len(shadows) == 0:
+        return False
+    x, y, _ = _project(lamp, point)
+    for i in range(len(shadows)):
+        if _within(shadows, i, x, y) and EPSILON < _hit(objects, i, point, towards) < distance:
             return True
     return False
 
 
 @_compiled
-def _radiance(world, camera, direction, t, i):
+def _radiance(world, lamp, shadows, camera, direction, t, i):
     """Colour seen along a camera ray, and a number that jumps at edges of faces and shadows."""
     if i == NOTHING:
         return world.sky, 0.0
@@ -605,25 +592,22 @@ def _radiance(world, camera, direction, t, i):
     normal, albedo = _surface(world, camera, direction, t, i, point)
     shade = light.ambient + light.headlight * max(0.0, -_dot(normal, camera.forward))
     mark, white = shade, 0.0
-    to_lamp = (light.at[0], light.at[1], light.at[2])
-    reach = math.inf
-    if light.at[3] > 0:
-        to_lamp, reach = _along(to_lamp, point, -1.0), 1.0
-    distance = math.sqrt(_dot(to_lamp, to_lamp))
-    facing = _dot(normal, to_lamp) / distance
-    if facing > EPSILON and not _in_shadow(world.objects, point, to_lamp, reach):
-        shade += light.lamp * facing * (to_lamp[2] / distance) ** light.spot
+    towards = _along(light.at, point, -1.0)
+    distance = math.sqrt(_dot(towards, towards))
+    towards = (towards[0] / distance, towards[1] / distance, towards[2] / distance)
+    facing = _dot(normal, towards)
+    if facing > EPSILON and not _in_shadow(world.objects, lamp, shadows, point, towards, distance):
+        shade += light.lamp * facing * towards[2] ** light.spot
         mark, white = mark + 1, light.white
     red, green, blue = albedo[0] * shade + white, albedo[1] * shade + white, albedo[2] * shade + white
     return (min(red, 1.0), min(green, 1.0), min(blue, 1.0)), mark
 
 
 @_compiled
-def _camera(pose, focal, shift, size):
-    yaw, pitch = pose[3], pose[4]
+def _camera(x, y, z, yaw, pitch, focal, shift, size):
     sy, cy, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
     return Camera(
-        (float(pose[0]), float(pose[1]), float(pose[2])),
+        (float(x), float(y), float(z)),
         (cy * cp, -sy * cp, sp),
         (-sy, -cy, 0.0),
         (cy * sp, -sy * sp, -cp),
@@ -634,6 +618,13 @@ def _camera(pose, focal, shift, size):
 
 
 @_compiled
+def _lamp_as_camera(light):
+    """The lamp, looking at the origin, with a focal length of 1: what it sees is lit."""
+    x, y, z = light.at
+    return _camera(x, y, z, math.atan2(y, -x), -math.atan2(z, math.hypot(x, y)), 1.0, (0.0, 0.0), 0)
+
+
+@_compiled
 def _ray(camera, x, y):
     """Direction through the image point (x, y), in pixels; distances along it are depths."""
     right, down = (x - camera.x) / camera.focal, (y - camera.y) / camera.focal
@@ -641,38 +632,58 @@ def _ray(camera, x, y):
 
 
 @_compiled
-def _bounds(objects, camera, size, bounds):
-    """Each object's first and last row and column on the image: those of the corners of its box."""
-    for i in range(len(objects.shape)):
+def _project(camera, point):
+    """Image point (x, y) in pixels, and depth."""
+    p = _along(point, camera.origin, -1.0)
+    depth = _dot(p, camera.forward)
+    scale = camera.focal / depth
+    return camera.x + scale * _dot(p, camera.right), camera.y + scale * _dot(p, camera.down), depth
+
+
+@_compiled
+def _find_bounds(objects, camera, bounds):
+    """The rectangle (left, right, top, bottom) that each object's box lies in on the image."""
+    for i in range(len(bounds)):
         left, right, top, bottom = math.inf, -math.inf, math.inf, -math.inf
+        centre = (objects.centre[i, 0], objects.centre[i, 1], objects.centre[i, 2])
         for corner in range(8):
             local = (
                 objects.size[i, 0] * (1 - 2 * (corner & 1)),
                 objects.size[i, 1] * (1 - (corner & 2)),
                 objects.size[i, 2] * (1 - (corner & 4) / 2),
             )
-            p = _along(_to_world(objects, i, local), _from_centre(objects, i, camera.origin), -1.0)
-            depth = _dot(p, camera.forward)
+            x, y, depth = _project(camera, _along(centre, _to_world(objects, i, local), 1.0))
             if depth < EPSILON:  # beside or behind the camera: no bound
                 left, right, top, bottom = -math.inf, math.inf, -math.inf, math.inf
                 break
-            x = camera.focal * _dot(p, camera.right) / depth + camera.x
-            y = camera.focal * _dot(p, camera.down) / depth + camera.y
             left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
-        bounds[i, 0], bounds[i, 1] = max(0.0, math.floor(top)), min(size - 1.0, math.floor(bottom))
-        bounds[i, 2], bounds[i, 3] = max(0.0, math.floor(left)), min(size - 1.0, math.floor(right))
+        bounds[i, 0], bounds[i, 1], bounds[i, 2], bounds[i, 3] = left, right, top, bottom
 
 
 @_compiled
-def _trace(world, bounds, row, column, camera, direction):
-    """The first thing that a ray of a pixel meets: distance and id."""
+def _within(bounds, i, x, y):
+    return bounds[i, 0] <= x <= bounds[i, 1] and bounds[i, 2] <= y <= bounds[i, 3]
+
+
+@_compiled
+def _trace(world, bounds, camera, x, y, direction):
+    """The first thing on the ray through an image point: distance and id."""
     nearest, found = _hit_grid(world.grid, camera.origin, direction)
     for i in range(len(bounds)):
-        if bounds[i, 0] <= row <= bounds[i, 1] and bounds[i, 2] <= column <= bounds[i, 3]:
+        if _within(bounds, i, x, y):
             t = _hit(world.objects, i, camera.origin, direction)
             if EPSILON < t < nearest:
                 nearest, found = t, i
     return nearest, found
+
+
+@_compiled
+def _look(world, lamp, shadows, camera, bounds, x, y):
+    """What is seen at an image point: colour, mark and id."""
+    direction = _ray(camera, x, y)
+    t, i = _trace(world, bounds, camera, x, y, direction)
+    colour, mark = _radiance(world, lamp, shadows, camera, direction, t, i)
+    return colour, mark, i
 
 
 @_compiled
@@ -707,18 +718,21 @@ def _blur(image, sigma, scratch):
 
 
 @_compiled
-def _render(world, pose, focal, shift, antialias, blur, frames, bounds, image, scratch, marks, ids):
+def _render(world, pose, focal, shift, antialias, blur, buffers, frames):
     size = frames.shape[2]
+    bounds, shadows, image, scratch, marks, ids = buffers
+    lamp = _lamp_as_camera(world.light)
+    _find_bounds(world.objects, lamp, shadows)
     for view in range(len(pose)):
-        camera = _camera(pose[view], focal, shift, size)
-        _bounds(world.objects, camera, size, bounds)
+        camera = _camera(
+            pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size
+        )
+        _find_bounds(world.objects, camera, bounds)
         for row in range(size):
             for column in range(size):
-                direction = _ray(camera, column + 0.5, row + 0.5)
-                t, i = _trace(world, bounds, row, column, camera, direction)
-                colour, marks[row, column] = _radiance(world, camera, direction, t, i)
+                colour, mark, i = _look(world, lamp, shadows, camera, bounds, column + 0.5, row + 0.5)
                 image[row, column, 0], image[row, column, 1], image[row, column, 2] = colour
-                ids[row, column] = i
+                marks[row, column], ids[row, column] = mark, i
         if antialias:
             for row in range(size):
                 for column in range(size):
@@ -726,9 +740,7 @@ def _render(world, pose, focal, shift, antialias, blur, frames, bounds, image, s
                         continue
                     mean = (0.0, 0.0, 0.0)
                     for x, y in LATTICE:
-                        direction = _ray(camera, column + x, row + y)
-                        t, i = _trace(world, bounds, row, column, camera, direction)
-                        colour, _ = _radiance(world, camera, direction, t, i)
+                        colour, _, _ = _look(world, lamp, shadows, camera, bounds, column + x, row + y)
                         mean = _along(mean, colour, 1 / len(LATTICE))
                     image[row, column, 0], image[row, column, 1], image[row, column, 2] = mean
         if blur > 0:
@@ -740,14 +752,15 @@ def _render(world, pose, focal, shift, antialias, blur, frames, bounds, image, s
 
 
 @_compiled
-def _inspect(world, pose, focal, shift, depth, ids):
+def _inspect(world, pose, focal, shift, bounds, depth, ids):
     size = depth.shape[1]
-    bounds = np.empty((len(world.objects.shape), 4))
     for view in range(len(pose)):
-        camera = _camera(pose[view], focal, shift, size)
-        _bounds(world.objects, camera, size, bounds)
+        camera = _camera(
+            pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size
+        )
+        _find_bounds(world.objects, camera, bounds)
         for row in range(size):
             for column in range(size):
-                direction = _ray(camera, column + 0.5, row + 0.5)
-                t, i = _trace(world, bounds, row, column, camera, direction)
+                x, y = column + 0.5, row + 0.5
+                t, i = _trace(world, bounds, camera, x, y, _ray(camera, x, y))
                 depth[view, row, column], ids[view, row, column] = t, i

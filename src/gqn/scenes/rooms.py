@@ -6,7 +6,6 @@ Scenes and descriptions are in metres; camera positions are in released units (`
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,21 +21,8 @@ HEIGHT = 2.03  # of the walls
 EYE = 0.767  # height of the cameras
 RADIUS = 3.5  # of the camera ring, which touches the walls
 FOV = 50.0  # degrees
-SKY = (154 / 255, 226 / 255, 250 / 255)
 BLUR = 0.5  # pixels
 
-WALLS = {  # albedo, and the index of the texture
-    "red": ((201 / 255, 120 / 255, 98 / 255), 0),
-    "green": ((157 / 255, 190 / 255, 150 / 255), 1),
-    "cerise": ((173 / 255, 66 / 255, 105 / 255), 2),
-    "orange": ((227 / 255, 121 / 255, 18 / 255), 3),
-    "yellow": ((218 / 255, 167 / 255, 26 / 255), 4),
-}
-FLOORS = {
-    "yellow": ((190 / 255, 170 / 255, 80 / 255), 5),
-    "white": ((243 / 255, 243 / 255, 243 / 255), 6),
-    "blue": ((100 / 255, 137 / 255, 155 / 255), 7),
-}
 SHAPES = {
     "box": raycast.BOX,
     "sphere": raycast.SPHERE,
@@ -90,13 +76,13 @@ class Scene:
 
     objects: tuple[Object, ...]
     light: Light
-    wall: str = "red"  # a key of WALLS: its texture and albedo
-    floor: str = "white"  # a key of FLOORS
+    wall: str = "red"  # a key of textures.WALLS: its pattern and albedo
+    floor: str = "white"  # a key of textures.FLOORS
     wall_albedo: tuple[float, float, float] | None = None  # instead of that of `wall`
     floor_albedo: tuple[float, float, float] | None = None
     half: float = HALF
     height: float = HEIGHT
-    sky: tuple[float, float, float] = SKY
+    sky: tuple[float, float, float] = textures.SKY
 
 
 @dataclass(frozen=True)
@@ -133,8 +119,7 @@ class Family:
                     break
             objects.append(candidate)
         lamp = (rng.uniform(-HALF, HALF), rng.uniform(-HALF, HALF))
-        wall, floor = list(WALLS)[rng.integers(len(WALLS))], list(FLOORS)[rng.integers(len(FLOORS))]
-        return Scene(tuple(objects), Light(lamp), wall, floor)
+        return Scene(tuple(objects), Light(lamp), *textures.room(rng))
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Level cameras at one height: on the ring, facing the centre, or anywhere clear of objects."""
@@ -204,7 +189,7 @@ def from_description(description: dict[str, Any]) -> Scene:
       height] or
       a sphere's radius, `yaw`: 0 if missing, `colour`}
     - `lamp`: [x, y], or its `place` with any of the other fields of `Light`
-    - optional: `wall` and `floor` (names in WALLS and FLOORS), `wall_albedo` and `floor_albedo` (instead of
+    - optional: `wall` and `floor` (names in `textures`), `wall_albedo` and `floor_albedo` (instead of
       theirs),
       `half_size` and `wall_height` of the room, `sky`
     """
@@ -257,18 +242,6 @@ def _touch(a: Object, b: Object) -> bool:
     return math.dist(a.place, b.place) < a.radius + b.radius + 0.05
 
 
-@cache
-def _textures() -> NDArray[np.float32]:
-    walls = [
-        textures.circuit(1),
-        textures.circuit(2),
-        textures.circuit(3),
-        textures.discs(),
-        textures.blotches(4),
-    ]
-    return raycast.pyramid([*walls, textures.paving(5), textures.paving(6), textures.paving(7)])
-
-
 def _metres(cameras: Cameras) -> NDArray[np.float32]:
     return cameras.pose.numpy() * np.array([UNIT, UNIT, UNIT, 1, 1], np.float32)
 
@@ -285,23 +258,13 @@ def _world(scene: Scene) -> raycast.World:
         axes[i] = (c, s, 0), (-s, c, 0), (0, 0, 1)
     shape = np.array([SHAPES[o.shape] for o in scene.objects], np.int64)
     colour = np.array([o.colour for o in scene.objects], float).reshape(n, 3)
-    wall_albedo, wall = WALLS[scene.wall]
-    floor_albedo, floor = FLOORS[scene.floor]
-    cells = np.full((3, 3), wall)
-    cells[1, 1] = raycast.OPEN
-    grid = raycast.Grid(
-        wall=cells,
-        floor=np.full((3, 3), floor),
-        textures=_textures(),
-        wall_colour=scene.wall_albedo or wall_albedo,
-        floor_colour=scene.floor_albedo or floor_albedo,
-        cell=2 * scene.half,
-        height=scene.height,
-        wall_repeat=2 * scene.half / 3,
-        floor_repeat=scene.half,
+    grid = textures.walled_square(scene.wall, scene.floor, scene.half, scene.height)
+    grid = grid._replace(
+        wall_colour=scene.wall_albedo or grid.wall_colour,
+        floor_colour=scene.floor_albedo or grid.floor_colour,
     )
     light = scene.light
     lights = raycast.Light(
-        light.ambient, light.headlight, light.strength, 0.0, light.spot, (*light.lamp, light.height, 1.0)
+        light.ambient, light.headlight, light.strength, 0.0, light.spot, (*light.lamp, light.height)
     )
     return raycast.World(raycast.Objects(shape, centre, axes, size, colour), grid, lights, scene.sky)

@@ -21,13 +21,14 @@ LIFT = -0.0212  # height of the bounding box's centre
 FOV = 20.15  # degrees
 SHIFT = (-0.041, 0.027)  # of the principal point, right and down, in 64ths of the image
 NATIVE = 64  # pixels; the released frames are not antialiased
+SUN = 1e4  # far away, towards (1, 1, 1)
 LIGHT = raycast.Light(
     ambient=0.3,
     headlight=0.299,
     lamp=0.337 * math.sqrt(3),
     white=0.152,
     spot=0,
-    at=(3**-0.5, 3**-0.5, 3**-0.5, 0.0),
+    at=(SUN, SUN, SUN),
 )
 
 
@@ -95,17 +96,17 @@ def from_description(description: dict[str, Any]) -> Scene:
     is as in sampled scenes.
     """
     given = description.get("renderer", {})
-    towards = tuple(given.get("light_direction_towards", LIGHT.at[:3]))
+    x, y, z = given.get("light_direction_towards", (3**-0.5, 3**-0.5, 3**-0.5))
     gain = given.get("light_gain_per_lit_face")
     light = raycast.Light(
         ambient=given.get("ambient", LIGHT.ambient),
         headlight=given.get("headlight_diffuse", LIGHT.headlight),
         lamp=LIGHT.lamp
         if gain is None
-        else gain * 3 / sum(towards),  # faces are axis-aligned: n.l is a component
+        else gain * 3 / (x + y + z),  # faces are axis-aligned: n.l is a component
         white=given.get("white_added_on_lit_faces", LIGHT.white),
         spot=0,
-        at=(*towards, 0.0),
+        at=(x * SUN, y * SUN, z * SUN),
     )
     shift = given.get("principal_point_shift_px", {"x": SHIFT[0], "y_down": SHIFT[1]})
     return Scene(

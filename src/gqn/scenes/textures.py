@@ -1,17 +1,85 @@
-"""Procedural patterns for walls and floors, drawn once per process.
+"""Walls and floors: procedural patterns, drawn once per process, and the colours of the released rooms.
 
 A pattern (TEXELS, TEXELS, 3) multiplies an albedo and has a mean of about 1. Row 0 is the foot of a wall, and
 columns repeat; floors repeat both ways. Lengths in here are fractions of a pattern's side.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.scenes.raycast import TEXELS
+from gqn.scenes.raycast import OPEN, TEXELS, Grid, pyramid
 
 Pattern = NDArray[np.float64]
+
+# The released rooms: albedo of five walls and three floors, measured on genuine frames.
+WALLS = {
+    "red": (201 / 255, 120 / 255, 98 / 255),
+    "green": (157 / 255, 190 / 255, 150 / 255),
+    "cerise": (173 / 255, 66 / 255, 105 / 255),
+    "orange": (227 / 255, 121 / 255, 18 / 255),
+    "yellow": (218 / 255, 167 / 255, 26 / 255),
+}
+FLOORS = {
+    "yellow": (190 / 255, 170 / 255, 80 / 255),
+    "white": (243 / 255, 243 / 255, 243 / 255),
+    "blue": (100 / 255, 137 / 255, 155 / 255),
+}
+SKY = (154 / 255, 226 / 255, 250 / 255)
+
+
+def room(rng: np.random.Generator) -> tuple[str, str]:
+    """Names of any wall and any floor."""
+    return list(WALLS)[rng.integers(len(WALLS))], list(FLOORS)[rng.integers(len(FLOORS))]
+
+
+def walled_square(wall: str, floor: str, half: float, height: float) -> Grid:
+    """A released room: a square floor within |x|, |y| < half, and walls around it."""
+    cells = np.full((3, 3), list(WALLS).index(wall))
+    cells[1, 1] = OPEN
+    return Grid(
+        wall=cells,
+        floor=np.full((3, 3), len(WALLS) + list(FLOORS).index(floor)),
+        textures=_rooms(),
+        wall_colour=WALLS[wall],
+        floor_colour=FLOORS[floor],
+        cell=2 * half,
+        height=height,
+        along_wall=3 / (2 * half),
+        on_floor=1 / half,
+    )
+
+
+@cache
+def _rooms() -> NDArray[np.float32]:
+    """Textures of WALLS, then of FLOORS."""
+    walls = [circuit(1), circuit(2, 0.7), circuit(3, 1.4), discs(), blotches(4)]
+    return pyramid([*walls, paving(5), paving(6), paving(7)])
+
+
+@cache
+def mazes() -> NDArray[np.float32]:
+    """Textures of MAZE_WALLS walls, then of MAZE_FLOORS floors; they hold their colours."""
+    walls = [
+        bricks(11, (0.75, 0.36, 0.27), 8, 4),
+        bricks(12, (0.62, 0.62, 0.58), 4, 2),
+        bricks(13, (0.86, 0.72, 0.4), 6, 3),
+        bricks(14, (0.36, 0.5, 0.72), 3, 3),
+        bricks(15, (0.42, 0.62, 0.38), 5, 2),
+        bricks(16, (0.66, 0.42, 0.66), 2, 4),
+    ]
+    floors = [
+        checks(21, (0.5, 0.48, 0.45), (0.62, 0.6, 0.57), 4),
+        checks(22, (0.45, 0.3, 0.2), (0.55, 0.38, 0.26), 8),
+        checks(23, (0.3, 0.42, 0.5), (0.55, 0.6, 0.62), 2),
+        checks(24, (0.55, 0.5, 0.3), (0.45, 0.42, 0.26), 6),
+    ]
+    return pyramid([*walls, *floors])
+
+
+MAZE_WALLS, MAZE_FLOORS = 6, 4
 
 Y, X = (np.mgrid[:TEXELS, :TEXELS] + 0.5) / TEXELS
 
@@ -81,6 +149,27 @@ def _skirted(shade: NDArray[np.float64], band: float, foot: float, top: float) -
     shade[Y < 0.04] = foot
     shade[Y > 0.95] *= top
     return shade[..., None].repeat(3, -1)
+
+
+def bricks(seed: int, colour: tuple[float, float, float], rows: int, columns: int) -> Pattern:
+    """Courses of stones of slightly different shades in mortar, each shifted by half a stone."""
+    rng = np.random.default_rng(seed)
+    course = np.floor(Y * rows).astype(int)
+    along = (X * columns + 0.5 * (course % 2)) % columns
+    stone = np.floor(along).astype(int)
+    shade = rng.uniform(0.8, 1.15, (rows, columns))[course, stone] * (1 + 0.05 * clouds(rng, 0.01))
+    gap_y, gap_x = np.minimum(Y * rows % 1, -Y * rows % 1) / rows, np.minimum(along % 1, -along % 1) / columns
+    mortar = np.clip(1.5 - np.minimum(gap_x, gap_y) / 0.008, 0, 1)[..., None]
+    return shade[..., None] * np.array(colour) * (1 - mortar) + np.mean(colour) * 0.75 * mortar
+
+
+def checks(
+    seed: int, one: tuple[float, float, float], other: tuple[float, float, float], tiles: int
+) -> Pattern:
+    """A chessboard of two colours, a little worn; `tiles` is even."""
+    even = ((np.floor(X * tiles) + np.floor(Y * tiles)) % 2 == 0)[..., None]
+    worn = 1 + 0.06 * clouds(np.random.default_rng(seed), 0.03)
+    return np.where(even, one, other) * worn[..., None]
 
 
 def clouds(rng: np.random.Generator, scale: float) -> Pattern:

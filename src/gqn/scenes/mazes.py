@@ -1,0 +1,150 @@
+"""Mazes on a grid of 7x7 cells with one or two rooms, seen from inside, as in the `mazes` dataset.
+
+A cell is a metre wide. Textures are our own. No genuine frame was at hand: field of view, eye and wall
+height, and the scale of the cameras' positions are guesses after DeepMind Lab's defaults.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gqn.scenes import raycast, textures
+from gqn.views import Cameras, Views
+
+CELLS = 7  # of a side, walls included
+UNIT = 3.5  # metres per unit of a camera position: the maze spans -1..1
+HEIGHT = 1.0  # of the walls, metres
+EYE = 0.5
+NEAR = 0.25  # cameras keep this distance from walls
+FOV = 90.0  # degrees
+SKY = (0.53, 0.72, 0.92)
+LIGHT = raycast.Light(ambient=0.55, headlight=0.15, lamp=0.45, white=0.0, spot=0, at=(4800.0, 3600.0, 8000.0))
+ALTITUDE = 60.0  # of the camera that sees the whole maze from above, metres
+
+Room = tuple[int, int, int, int]  # first row, first column, rows, columns
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A maze. Row 0 of the arrays lies at the smallest y, column 0 at the smallest x."""
+
+    wall: NDArray[np.int64]  # (7, 7): texture of each wall cell, raycast.OPEN where one can walk
+    floor: NDArray[np.int64]  # (7, 7): texture of each cell's floor
+    rooms: tuple[Room, ...]
+    light: raycast.Light = LIGHT
+    sky: tuple[float, float, float] = SKY
+
+
+@dataclass(frozen=True)
+class Family:
+    """Random mazes: corridors that connect all odd cells, one or two rooms, textures of their own in each."""
+
+    fov: ClassVar[float] = FOV
+
+    def sample(self, rng: np.random.Generator) -> Scene:
+        """Corridors are a random spanning tree over the odd cells, into which rooms are cut."""
+        open_ = np.zeros((CELLS, CELLS), bool)
+        _carve(rng, open_, (1 + 2 * int(rng.integers(3)), 1 + 2 * int(rng.integers(3))))
+        wall_style = rng.permutation(textures.MAZE_WALLS)
+        floor_style = textures.MAZE_WALLS + rng.permutation(textures.MAZE_FLOORS)
+        wall = np.full((CELLS, CELLS), wall_style[0])
+        floor = np.full((CELLS, CELLS), floor_style[0])
+        rooms: list[Room] = []
+        for i in range(1, 1 + rng.integers(1, 3)):
+            rows = columns = 3  # the first room lies in a corner, which leaves space for a smaller one
+            row, column = (1 + 2 * int(n) for n in rng.integers(2, size=2))
+            while any(_overlap((row, column, rows, columns), other) for other in rooms):
+                rows, columns = ((2, 2), (2, 3), (3, 2))[rng.integers(3)]
+                row, column = int(rng.integers(1, CELLS - rows)), int(rng.integers(1, CELLS - columns))
+            open_[row : row + rows, column : column + columns] = True
+            floor[row : row + rows, column : column + columns] = floor_style[i]
+            wall[row - 1 : row + rows + 1, column - 1 : column + columns + 1] = wall_style[i]
+            rooms.append((row, column, rows, columns))
+        wall[open_] = raycast.OPEN
+        return Scene(wall, floor, tuple(rooms))
+
+    def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
+        """Level cameras at eye height, anywhere clear of the walls, looking anywhere."""
+        xy = np.empty((0, 2))
+        while len(xy) < k:
+            tries = rng.uniform(1, CELLS - 1, (4 * k, 2))  # x, y in cells
+            corners = [tries + NEAR * np.array(d) for d in ((-1, -1), (-1, 1), (1, -1), (1, 1))]
+            free = [scene.wall[c[:, 1].astype(int), c[:, 0].astype(int)] == raycast.OPEN for c in corners]
+            xy = np.concatenate([xy, tries[np.all(free, 0)]])
+        pose = np.zeros((k, 5))
+        pose[:, :2] = (xy[:k] - CELLS / 2) / UNIT
+        pose[:, 2] = EYE / UNIT
+        pose[:, 3] = rng.uniform(0, 2 * math.pi, k)
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
+    def overhead(self, scene: Scene) -> Cameras:
+        """The camera (1,) that sees the maze from straight above, +x right and +y up: its map."""
+        pose = torch.tensor([[0, 0, ALTITUDE / UNIT, -math.pi / 2, -math.pi / 2]])
+        return Cameras(pose, 2 * math.degrees(math.atan(CELLS / 2 / (ALTITUDE - HEIGHT))))
+
+    def render(self, scene: Scene, cameras: Cameras, size: int = 84, antialias: bool | None = None) -> Views:
+        """Frames (K, 3, size, size) uint8; antialiased unless told not to."""
+        frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias is not False)
+        return Views(torch.from_numpy(frames), cameras)
+
+    def inspect(
+        self, scene: Scene, cameras: Cameras, size: int = 84
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
+
+        Ids are those of `gqn.scenes.raycast`: FLOOR, WALL, TOP, NOTHING.
+        """
+        depth, ids = raycast.inspect(_world(scene), _metres(cameras), cameras.fov, size)
+        return depth / np.float32(UNIT), ids
+
+    def factors(self, scene: Scene) -> dict[str, Any]:
+        """`open` (7, 7): where one can walk; `rooms`; `wall` and `floor`: the textures."""
+        return {
+            "open": scene.wall == raycast.OPEN,
+            "rooms": scene.rooms,
+            "wall": scene.wall,
+            "floor": scene.floor,
+        }
+
+
+def _carve(rng: np.random.Generator, open_: NDArray[np.bool_], cell: tuple[int, int]) -> None:
+    """Open a cell, then walk on from it to those odd cells that are still closed, opening the way."""
+    open_[cell] = True
+    steps = ((2, 0), (-2, 0), (0, 2), (0, -2))
+    for i in rng.permutation(4):
+        row, column = cell[0] + steps[i][0], cell[1] + steps[i][1]
+        if 0 < row < CELLS and 0 < column < CELLS and not open_[row, column]:
+            open_[(cell[0] + row) // 2, (cell[1] + column) // 2] = True
+            _carve(rng, open_, (row, column))
+
+
+def _overlap(a: Room, b: Room) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
+
+
+NO_OBJECTS = raycast.Objects(
+    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 3)), np.empty((0, 3))
+)
+
+
+def _metres(cameras: Cameras) -> NDArray[np.float32]:
+    return cameras.pose.numpy() * np.array([UNIT, UNIT, UNIT, 1, 1], np.float32)
+
+
+def _world(scene: Scene) -> raycast.World:
+    grid = raycast.Grid(
+        wall=scene.wall,
+        floor=scene.floor,
+        textures=textures.mazes(),
+        wall_colour=(1.0, 1.0, 1.0),
+        floor_colour=(1.0, 1.0, 1.0),
+        cell=1.0,
+        height=HEIGHT,
+        along_wall=1.0,
+        on_floor=0.5,
+    )
+    return raycast.World(NO_OBJECTS, grid, scene.light, scene.sky)
