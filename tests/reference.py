@@ -1,4 +1,4 @@
-"""The paper's model as a textbook would write it: an oracle that shares nothing with `gqn` but the names of its weights.
+"""The paper's model as a textbook would write it: an oracle that shares only the names of its weights with `gqn`.
 
 Every convolution sees its whole, concatenated input at every step, and the canvas exists in full, at the image's size.
 """

@@ -13,7 +13,9 @@ from gqn.cli import main
 from gqn.config import PRESETS, Config
 from gqn.errors import BadInput
 
-TINY = "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 1 -u 4 --num-canvas-maps 4 -b 4 -t 8 -v 4"
+TINY = (
+    "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 1 -u 4 --num-canvas-maps 4 -b 4 -t 8 -v 4"
+)
 
 
 def run(capsys, *argv):
@@ -28,10 +30,21 @@ def run(capsys, *argv):
 def test_founding_options_keep_their_names_and_short_forms(capsys):
     """Every option of the founding program, by its long name, with dashes or underscores, and its short form."""
     long = "-d rooms_ring_camera -c 5 -b 8 -s 3 -l 2 -u 16 -pi 1.5 -pf 0.6 -ri 0.001 -rf 0.0002 -t 100 -v 10 -f 50"
-    names = (
-        "dataset_name max_context_size batch_size num_steps num_latent_maps num_recurrent_maps pixel_std_initial "
-        "pixel_std_final learning_rate_initial learning_rate_final num_train_samples num_val_samples val_freq"
-    ).split()
+    names = [
+        "dataset_name",
+        "max_context_size",
+        "batch_size",
+        "num_steps",
+        "num_latent_maps",
+        "num_recurrent_maps",
+        "pixel_std_initial",
+        "pixel_std_final",
+        "learning_rate_initial",
+        "learning_rate_final",
+        "num_train_samples",
+        "num_val_samples",
+        "val_freq",
+    ]
     values = long.split()[1::2]
     outputs = set()
     for spelt in (

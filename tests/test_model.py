@@ -4,20 +4,18 @@ import inspect
 import math
 
 import pytest
-import reference
 import torch
-from conftest import made_up
 from torch import nn
 
+import reference
+from conftest import made_up
 from gqn.config import MODEL_OPTIONS, PRESETS
 from gqn.models.floors import MeanImage, Nearest
 from gqn.models.gqn import GQN
 from gqn.objective import Prediction, elbo
 from gqn.representations import REPRESENTATIONS
 
-SMALL = dict(
-    image_size=16, representation_maps=16, num_steps=3, num_recurrent_maps=8, num_canvas_maps=12, head_size=5
-)
+SMALL = dict(image_size=16, representation_maps=16, num_steps=3, num_recurrent_maps=8, num_canvas_maps=12, head_size=5)
 FOUNDING = dict(joint_downsampling=True, activation="elu", sigmoid_output=True, head_size=1)
 PAPER_VARIANTS = [
     pytest.param(dict(representation=r, shared_cores=s), id=f"{r}-{'shared' if s else 'unshared'}")
@@ -80,9 +78,7 @@ def test_training_equals_the_textbook_form(options, task):
 @pytest.mark.parametrize("options", VARIANTS)
 def test_sampling_equals_the_textbook_form(options, task):
     model = small(options)
-    drawn = model.sample(
-        model.represent(task.context), task.query.cameras, torch.Generator().manual_seed(5)
-    )
+    drawn = model.sample(model.represent(task.context), task.query.cameras, torch.Generator().manual_seed(5))
     mean, _ = run_reference(model, options, task, None, torch.Generator().manual_seed(5))
     torch.testing.assert_close(drawn[:, 0], mean, rtol=1e-5, atol=1e-5)
 
@@ -107,9 +103,7 @@ def test_parameters_count_as_in_the_paper():
 @pytest.mark.parametrize("size", [32, 64, 84, 128])
 def test_every_image_size(representation, size):
     task = made_up(1, 2, 2, size)
-    model = GQN(
-        size, representation, 16, num_steps=2, num_recurrent_maps=4, num_canvas_maps=4, shared_cores=True
-    )
+    model = GQN(size, representation, 16, num_steps=2, num_recurrent_maps=4, num_canvas_maps=4, shared_cores=True)
     assert model(task.context, task.query).mean.shape == (1, 2, 3, size, size)
 
 
@@ -211,7 +205,10 @@ def test_mistake_2_posterior_reads_the_state_after_its_update(task):
 def test_mistake_7_training_and_sampling_see_the_same_camera(task):
     model = small({})
     seen = []
-    model.cores[0].generation.constant = lambda x, f=model.cores[0].generation.constant: (seen.append(x), f(x))[1]
+    model.cores[0].generation.constant = lambda x, f=model.cores[0].generation.constant: (
+        seen.append(x),
+        f(x),
+    )[1]
     model(task.context, task.query)
     model.sample(model.represent(task.context), task.query.cameras)
     assert torch.equal(seen[0], seen[1])

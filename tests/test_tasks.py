@@ -76,7 +76,7 @@ def test_ranks_share_the_batch_of_one():
 
 
 def test_mistake_9_batches_differ_from_each_other():
-    seen = {tuple(r.context) + (r.scene,) for step in range(20) for r in sampler().requests(step)}
+    seen = {(*r.context, r.scene) for step in range(20) for r in sampler().requests(step)}
     assert len(seen) > 60
 
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 import torch
-from conftest import made_up
 
+from conftest import made_up
 from gqn.views import Cameras
 
 

@@ -1,9 +1,9 @@
 """What a run keeps on disk, written so that a kill at any moment leaves it whole, and how a run is opened again.
 
-    config.json              the resolved config
-    latest.ckpt previous.ckpt   training state after the last and the last but one validation
-    best.ckpt                training state at the best validation so far
-    model.safetensors        final weights
+config.json              the resolved config
+latest.ckpt previous.ckpt   training state after the last and the last but one validation
+best.ckpt                training state at the best validation so far
+model.safetensors        final weights
 """
 
 import os
@@ -79,7 +79,7 @@ def save_weights(folder: Path, model: nn.Module) -> None:
 
 
 def load(folder: Path, say: Callable[[str], None] = print) -> tuple[Config, GQN]:
-    """Open a run: its config and its model, with the final weights or, while it trains, those of its last checkpoint."""
+    """Open a run: its config and its model, with its final weights or, while it trains, its last checkpoint's."""
     if not folder.is_dir():
         raise BadInput(f"there is no run folder {folder}")
     config = configs.read(folder / CONFIG)

@@ -1,4 +1,4 @@
-"""The command line: `gqn train | eval | figure`. Torch is imported by the commands, not by this file: --help is instant."""
+"""The command line. Torch is imported by the commands and not by this file, so that --help is instant."""
 
 import argparse
 import dataclasses

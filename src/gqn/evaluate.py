@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 from gqn import checkpoint
 from gqn.config import Config
@@ -17,7 +17,7 @@ from gqn.data.tasks import Sampler, batches, rng
 from gqn.logs import Reporter, console
 from gqn.metrics import METRICS
 from gqn.models.floors import MeanImage, Nearest
-from gqn.objective import elbo
+from gqn.objective import Model, elbo
 from gqn.views import Task
 
 SEED = 2  # of the evaluation's tasks and of the samples drawn for them
@@ -33,8 +33,8 @@ def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, An
     config, model = checkpoint.load(folder)
     held_out = source(config.dataset_name, "test", config.image_size)
     sampler = Sampler(len(held_out), held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
-    models = {"gqn": model, "nearest view": Nearest(), "mean image": MeanImage(mean_image(config))}
-    rows = {name: [] for name in models}
+    models: dict[str, Model] = {"gqn": model, "nearest view": Nearest(), "mean image": MeanImage(mean_image(config))}
+    rows: dict[str, list[dict[str, Tensor]]] = {name: [] for name in models}
     steps = math.ceil(scenes / sampler.batch_size)
     with Reporter("evaluate", scenes, 0, "scenes") as report:
         for number, task in enumerate(batches(held_out, sampler, range(steps))):
@@ -57,9 +57,7 @@ def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, An
 
 
 @torch.no_grad()
-def measure(
-    model: nn.Module, task: Task, pixel_std: float, generator: torch.Generator | None = None
-) -> dict[str, Tensor]:
+def measure(model: Model, task: Task, pixel_std: float, generator: torch.Generator | None = None) -> dict[str, Tensor]:
     """Metrics of one prior sample per query, and ELBO terms at `pixel_std`, each (B,): means over a task's queries."""
     truth = task.query.frames
     answer = model.sample(model.represent(task.context), task.query.cameras, generator)
@@ -89,7 +87,14 @@ def table(result: dict[str, Any]) -> Table:
         caption=f"± standard error over scenes. RMSE and MAE on 0-255. ELBO - floor in nats per image at "
         f"pixel std {result['pixel_std']}: 0 is a perfect and certain model.",
     )
-    columns = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "psnr": "PSNR (dB)", "excess": "ELBO - floor", "kl": "KL (nats)"}
+    columns = {
+        "mse": "MSE",
+        "rmse": "RMSE",
+        "mae": "MAE",
+        "psnr": "PSNR (dB)",
+        "excess": "ELBO - floor",
+        "kl": "KL (nats)",
+    }
     formats = {"mse": "{:.5f} ± {:.5f}", "rmse": "{:.1f} ± {:.1f}", "mae": "{:.2f} ± {:.2f}"}
     grid.add_column("")
     for title in columns.values():

@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from gqn.views import Cameras, Views
 
 
 @dataclass  # not frozen: lightning-fabric rebuilds what a wrapped model returns
@@ -13,6 +16,21 @@ class Prediction:
 
     mean: Tensor  # (B, Q, 3, H, W): the mean of the Gaussian that the image is drawn from
     kl: Tensor  # (B, Q, L): KL(posterior || prior) of each generation step, nats per image; L = 0 if deterministic
+
+
+class Model(Protocol):
+    """What metrics, figures and viewer may ask of any model: three verbs. Frames are float in [0, 1]."""
+
+    def represent(self, context: Views) -> Any:
+        """What the model keeps of context views (B, M); opaque to callers."""
+
+    def __call__(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
+        """Score known query views (B, Q)."""
+        ...
+
+    def sample(self, representation: Any, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the views of cameras (B, Q): image means (B, Q, 3, H, W)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,5 +74,5 @@ def gaussian_kl(mean_q: Tensor, log_std_q: Tensor, mean_p: Tensor, log_std_p: Te
 
 
 def anneal(samples: int, initial: float, final: float, over: int) -> float:
-    """The value after `samples` training samples: linear from `initial` to `final` over `over` samples, then constant."""
+    """Linear from `initial` to `final` over the first `over` training samples, then constant."""
     return final if samples >= over else initial + (final - initial) * samples / over

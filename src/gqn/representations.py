@@ -114,7 +114,7 @@ class IdentityTower(nn.Module):
 
 
 class Lattice(nn.Module):
-    """Features at the points of a lattice in the world; not the paper's, and told what the paper's must learn: geometry.
+    """Features at the points of a lattice in the world: not the paper's, as it is told what those learn, geometry.
 
     A view's features are read where each point projects to; the code holds their first and second moments and whether
     the point is in view, so that after the mean over views a point knows what colour it has and whether views agree
@@ -122,6 +122,8 @@ class Lattice(nn.Module):
     """
 
     points, depths = 8, 8  # per side of the lattice, along a ray
+    region: Tensor
+    lattice: Tensor  # (P, P, P, 3), in z, y, x
 
     def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
@@ -152,7 +154,9 @@ class Lattice(nn.Module):
         """Where lattice points fall in the images, (N, P P, P, 2) in -1..1, and whether they do, (N, 1, P P, P)."""
         world_to_camera = cameras.matrix().inverse()[:, None, None]
         points = self.lattice.flatten(0, 1)[None, :, :, :, None]
-        right, down, forward = (world_to_camera[..., :3, :3] @ points)[..., 0].add(world_to_camera[..., :3, 3]).unbind(-1)
+        right, down, forward = (
+            (world_to_camera[..., :3, :3] @ points)[..., 0].add(world_to_camera[..., :3, 3]).unbind(-1)
+        )
         where = torch.stack([right, down], -1) / forward.clamp(min=1e-3)[..., None]
         where = where / math.tan(math.radians(cameras.fov) / 2)
         in_view = (forward > 1e-3) & (where.abs() < 1).all(-1)

@@ -7,11 +7,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from torch import Tensor, nn
+from torch import Tensor
 
 from gqn import checkpoint
 from gqn import config as configs
@@ -22,7 +23,7 @@ from gqn.errors import BadInput
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Journal, Reporter, console
-from gqn.objective import Elbo, anneal, elbo
+from gqn.objective import Elbo, Model, anneal, elbo
 from gqn.views import Task
 
 LOG_EVERY = 50  # steps between two records of the training loss
@@ -89,24 +90,32 @@ def train(config: Config, place: Place, folder: Path) -> None:
 
             recent.append(averages(score, prediction.kl))
             if len(recent) == LOG_EVERY or done == config.steps:
-                values = {name: torch.stack([r[name] for r in recent]).mean(0) for name in recent[0]}
-                values = {name: fabric.all_reduce(value, reduce_op="mean").tolist() for name, value in values.items()}
+                values = {name: over_ranks(fabric, [r[name] for r in recent]) for name in recent[0]}
                 recent.clear()
                 report.update(samples, "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items()))
-                speed = {"pixel_std": pixel_std, "learning_rate": learning_rate, "samples_per_second": report.rate}
+                speed = {
+                    "pixel_std": pixel_std,
+                    "learning_rate": learning_rate,
+                    "samples_per_second": report.rate,
+                }
                 journal.numbers("train", done, samples, values | speed)
 
-            signum = int(agreed(fabric, stop.signum))
+            signum = agreed(fabric, stop.signum)
             due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
             if fabric.is_global_zero and (due or signum):
                 improved = False
                 if due:
-                    values = validate(plain, held_out, config.pixel_std_final)
-                    improved, best = values["excess"] < best, min(best, values["excess"])
-                    journal.numbers("val", done, samples, values)
+                    scores = validate(plain, held_out, config.pixel_std_final)
+                    improved, best = scores["excess"] < best, min(best, scores["excess"])
+                    journal.numbers("val", done, samples, scores)
                     journal.gradients(done, plain)
                     journal.picture(done, predictions.draw(predictions.answer(plain, held_out[0][:PICTURED], 3)))
-                state = {"step": done, "best": best, "model": plain.state_dict(), "optimizer": adam.state_dict()}
+                state = {
+                    "step": done,
+                    "best": best,
+                    "model": plain.state_dict(),
+                    "optimizer": adam.state_dict(),
+                }
                 checkpoint.save(folder, state, best=improved)
             if signum:
                 raise Stopped(signum, done)
@@ -149,13 +158,14 @@ def start(config: Config, place: Place) -> Fabric:
     """The engine on the devices asked for."""
     if place.gpu and torch.cuda.device_count() < place.devices:
         raise BadInput(
-            f"--gpu asks for {place.devices} GPU(s), but {torch.cuda.device_count()} can be used here: train without --gpu"
+            f"--gpu asks for {place.devices} GPU(s) and {torch.cuda.device_count()} can be used here: "
+            "train without --gpu, or with fewer --devices"
         )
     if config.batch_size % place.devices:
         raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
     kind = "cuda" if place.gpu else "cpu"
-    precision = {"plugins": Autocast("bf16-mixed", kind)} if config.precision == "bf16-mixed" else {"precision": "32-true"}
-    fabric = Fabric(accelerator=kind, devices=place.devices, **precision)
+    plugins: list[Any] = [Autocast("bf16-mixed", kind)] if config.precision == "bf16-mixed" else []
+    fabric = Fabric(accelerator=kind, devices=place.devices, plugins=plugins)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric.launch()
     return fabric
@@ -207,7 +217,7 @@ def validation_tasks(config: Config) -> list[Task]:
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]
 
 
-def validate(model: nn.Module, tasks: list[Task], pixel_std: float) -> dict[str, float]:
+def validate(model: Model, tasks: list[Task], pixel_std: float) -> dict[str, float]:
     """Means of `gqn.evaluate.measure` over the validation tasks, at the final pixel std whatever the present one."""
     parts = [measure(model, task, pixel_std, noise(VALIDATION_SEED, i)) for i, task in enumerate(tasks)]
     return {name: torch.cat([p[name] for p in parts]).mean().item() for name in parts[0]}
@@ -222,7 +232,7 @@ def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
 def check_finite(fabric: Fabric, score: Elbo, step: int, folder: Path) -> None:
     """Raise NotFinite on every rank, naming the step, the term and the last good checkpoint."""
     finite = [getattr(score, term).isfinite().all() for term in ("log_likelihood", "kl")]
-    broken = int(agreed(fabric, 0 if all(finite) else 1 + finite[0]))
+    broken = agreed(fabric, 0 if all(finite) else 1 + int(finite[0]))
     if broken:
         good = folder / checkpoint.LATEST
         raise NotFinite(
@@ -232,11 +242,16 @@ def check_finite(fabric: Fabric, score: Elbo, step: int, folder: Path) -> None:
         )
 
 
-def agreed(fabric: Fabric, value: float) -> float:
+def agreed(fabric: Fabric, value: int) -> int:
     """The largest of the ranks' values."""
     if fabric.world_size == 1:
         return value
-    return fabric.all_reduce(torch.tensor(float(value), device=fabric.device), reduce_op="max").item()
+    return int(cast(Tensor, fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op="max")))
+
+
+def over_ranks(fabric: Fabric, values: list[Tensor]) -> Any:
+    """The mean of what was recorded since the last time, over ranks too: a float, or a list of them."""
+    return cast(Tensor, fabric.all_reduce(torch.stack(values).mean(0), reduce_op="mean")).tolist()
 
 
 class _Stop:

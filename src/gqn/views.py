@@ -49,9 +49,8 @@ class Cameras:
     def rays(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Origins (*B, 3) and unit directions (*B, height, width, 3) of the rays through the pixel centres."""
         focal = width / 2 / math.tan(math.radians(self.fov) / 2)  # in pixels
-        like = {"dtype": self.pose.dtype, "device": self.pose.device}
-        x = (torch.arange(width, **like) + 0.5 - width / 2) / focal
-        y = (torch.arange(height, **like) + 0.5 - height / 2) / focal
+        x = (torch.arange(width).to(self.pose) + 0.5 - width / 2) / focal
+        y = (torch.arange(height).to(self.pose) + 0.5 - height / 2) / focal
         y, x = torch.meshgrid(y, x, indexing="ij")
         in_camera = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], -1), dim=-1)
         rotation = self.matrix()[..., :3, :3]

@@ -26,8 +26,11 @@ from gqn.views import Task, Views, stack
 class Source(Protocol):
     """Scenes of one split, rendered or stored."""
 
-    num_views: int
-    image_size: int
+    @property
+    def num_views(self) -> int: ...
+
+    @property
+    def image_size(self) -> int: ...
 
     def __len__(self) -> int: ...
 

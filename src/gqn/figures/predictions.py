@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import nn
 
 from gqn.config import Config
 from gqn.data.sources import source
 from gqn.data.tasks import Sampler, batches
+from gqn.objective import Model
 from gqn.views import Task
 
 Arrays = dict[str, NDArray[np.uint8]]
 SEED = 3  # of the scenes, views and noise shown
 
 
-def compute(config: Config, model: nn.Module, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
+def compute(config: Config, model: Model, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
     """The figure of `rows` held-out scenes: arrays as `answer` gives them."""
     held_out = source(config.dataset_name, "test", config.image_size)
     context = min(context, config.max_context_size)
@@ -27,7 +27,7 @@ def compute(config: Config, model: nn.Module, rows: int = 8, context: int = 3, s
 
 
 @torch.no_grad()
-def answer(model: nn.Module, task: Task, samples: int) -> Arrays:
+def answer(model: Model, task: Task, samples: int) -> Arrays:
     """Draw samples for the first query of each scene.
 
     `context` (B, M, H, W, 3), `truth` (B, H, W, 3), `samples` (B, samples, H, W, 3), all uint8.
@@ -35,10 +35,12 @@ def answer(model: nn.Module, task: Task, samples: int) -> Arrays:
     generator = torch.Generator().manual_seed(SEED)
     representation = model.represent(task.context)
     drawn = [model.sample(representation, task.query.cameras[:, :1], generator)[:, 0] for _ in range(samples)]
-    parts = {"context": task.context.frames, "truth": task.query.frames[:, 0], "samples": torch.stack(drawn, 1)}
-    return {
-        name: (part.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy() for name, part in parts.items()
+    parts = {
+        "context": task.context.frames,
+        "truth": task.query.frames[:, 0],
+        "samples": torch.stack(drawn, 1),
     }
+    return {name: (part.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy() for name, part in parts.items()}
 
 
 def draw(arrays: Arrays, side: int = 96) -> Image.Image:

@@ -28,6 +28,8 @@ class Nearest(nn.Module):
 class MeanImage(nn.Module):
     """Answers with one image (3, H, W), the mean of many: what is known before looking."""
 
+    image: Tensor
+
     def __init__(self, image: Tensor):
         super().__init__()
         self.register_buffer("image", image)

@@ -8,7 +8,9 @@ The step loop is the paper's; two identities keep it cheap without changing its 
   therefore kept as the states drawn by each core, `drawn`, at a quarter of the image's size.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +18,10 @@ from torch import Tensor, nn
 
 from gqn.layers import ConvLSTM, State, tile
 from gqn.objective import Prediction, gaussian_kl
-from gqn.representations import REPRESENTATIONS, Region
+from gqn.representations import REPRESENTATIONS, Activation, Region
 from gqn.views import Cameras, Views
 
-ACTIVATIONS = {"relu": F.relu, "elu": F.elu}
+ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "elu": F.elu}
 
 
 class GQN(nn.Module):
@@ -53,7 +55,7 @@ class GQN(nn.Module):
         self.represent_view = REPRESENTATIONS[representation](
             image_size, representation_maps, ACTIVATIONS[activation], region
         )
-        self.cores = nn.ModuleList(
+        self.cores: Sequence[Core] = nn.ModuleList(  # type: ignore[assignment]
             Core(
                 representation_maps,
                 num_latent_maps,
@@ -89,14 +91,14 @@ class GQN(nn.Module):
     def _draw(
         self, r: Tensor, cameras: Cameras, image: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, list[Tensor]]:
-        """The step loop for N = B x Q images: z from the posterior if the image (N, 3, H, W) is given, else from the prior."""
-        r = self.represent_view.seen(r, cameras)
+        """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior."""
+        r = cast(Any, self.represent_view).seen(r, cameras)
         v = tile(cameras.vector().flatten(0, 1), self.size, self.size)
         scene = torch.cat([v.to(r), r], 1)
         constants = [core.constants(scene, image) for core in self.cores]
-        zero = scene.new_zeros(len(scene), self.cores[0].hidden, self.size, self.size)
+        zero = scene.new_zeros((len(scene), self.cores[0].hidden, self.size, self.size))
         generation, inference = (zero, zero), (zero, zero)
-        drawn: list[Tensor | None] = [None] * len(self.cores)
+        drawn: dict[int, Tensor] = {}  # the sum of the states that each core drew on the canvas
         kl = []
         for step in range(self.num_steps):
             c = step % len(self.cores)
@@ -104,45 +106,52 @@ class GQN(nn.Module):
             prior = core.prior(generation[0]).chunk(2, 1)  # before this step's z enters the state
             latent = prior
             if image is not None:
-                canvas = self._downsampled(core, drawn, zero)
+                canvas = self._downsampled(core, drawn or {c: zero})
                 inference = core.infer(constant, canvas, generation, inference)
                 latent = core.posterior(inference[0]).chunk(2, 1)  # of the state after its update
                 kl.append(gaussian_kl(*latent, *prior).flatten(1).sum(1))
             mean, log_std = (t.float() for t in latent)
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             generation = core.generate(constant, mean + log_std.exp() * noise, generation)
-            drawn[c] = generation[0] if drawn[c] is None else drawn[c] + generation[0]
+            drawn[c] = drawn[c] + generation[0] if c in drawn else generation[0]
         return self._image(drawn), kl
 
-    def _downsampled(self, core: "Core", drawn: list[Tensor | None], zero: Tensor) -> Tensor:
+    def _downsampled(self, core: "Core", drawn: dict[int, Tensor]) -> Tensor:
         """The canvas as the inference network sees it: down(sum_c up_c(drawn_c)), (N, canvas maps, h, w)."""
         down = core.down.weight
-        states = [(h, other) for h, other in zip(drawn, self.cores, strict=True) if h is not None]
-        return sum(
-            F.conv2d(h, torch.einsum("dcij,hcij->dh", down, other.up.weight)[:, :, None, None])
-            for h, other in states or [(zero, core)]
-        )
+        products = {c: torch.einsum("dcij,hcij->dh", down, self.cores[c].up.weight) for c in drawn}
+        return torch.stack([F.conv2d(h, products[c][:, :, None, None]) for c, h in drawn.items()]).sum(0)
 
-    def _image(self, drawn: list[Tensor]) -> Tensor:
+    def _image(self, drawn: dict[int, Tensor]) -> Tensor:
         """The observation of the canvas, conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""
-        head = self.observe.weight[:, :, 0, 0]
-        mean = sum(
-            F.conv_transpose2d(h, torch.einsum("xc,hcij->hxij", head, core.up.weight), stride=4)
-            for h, core in zip(drawn, self.cores, strict=True)
-        )
-        mean = mean + self.observe.bias[:, None, None]
+        observe = self.observe.weight[:, :, 0, 0]
+        kernels = {c: torch.einsum("xc,hcij->hxij", observe, self.cores[c].up.weight) for c in drawn}
+        parts = [F.conv_transpose2d(h, kernels[c], stride=4) for c, h in drawn.items()]
+        mean = torch.stack(parts).sum(0) + cast(Tensor, self.observe.bias)[:, None, None]
         return mean.sigmoid() if self.sigmoid_output else mean
 
 
 class Core(nn.Module):
-    """The weights of one generation step: inference and generation ConvLSTMs, both heads, the maps to and from the canvas."""
+    """The weights of one generation step: both ConvLSTMs, both heads, the maps to and from the canvas.
 
-    def __init__(self, code, latent, hidden, canvas, kernel, head, joint):
+    With `joint` (the founding program's) the inference network looks at image and canvas through one activated
+    convolution; without (the paper's) through a linear one each.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        latent: int,
+        hidden: int,
+        canvas: int,
+        kernel: int,
+        head: int,
+        joint: Activation | None,
+    ):
         super().__init__()
         self.hidden, self.joint = hidden, joint
         scene = 7 + code
-        image = canvas if joint else 3
-        self.look = nn.Conv2d(3, image, 4, 4, bias=joint is not None)  # at the query image
+        self.look = nn.Conv2d(3, canvas if joint else 3, 4, 4, bias=joint is not None)  # at the query image
         self.down = nn.Conv2d(canvas, canvas, 4, 4, bias=False)
         self.up = nn.ConvTranspose2d(hidden, canvas, 4, 4, bias=False)
         self.inference = ConvLSTM(scene if joint else scene + 3, hidden + canvas, hidden, kernel)
@@ -150,20 +159,20 @@ class Core(nn.Module):
         self.prior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)  # mean and log std
         self.posterior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)
 
-    def constants(self, scene: Tensor, image: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """What stays the same over the steps: (generation gates, inference gates, the image's share of a joint look)."""
-        generation = self.generation.constant(scene)
-        if image is None:
-            return generation, None, None
-        look = self.look(image)
-        if self.joint:
-            return generation, self.inference.constant(scene), look
-        return generation, self.inference.constant(torch.cat([look, scene], 1)), None
+    def constants(self, scene: Tensor, image: Tensor | None) -> dict[str, Tensor]:
+        """What stays the same over the steps: shares of the ConvLSTMs' gates, and of a joint look."""
+        shares = {"generation": self.generation.constant(scene)}
+        if image is not None:
+            look = self.look(image)
+            shares["look"] = look
+            shares["inference"] = self.inference.constant(scene if self.joint else torch.cat([look, scene], 1))
+        return shares
 
-    def infer(self, constant, canvas: Tensor, generation: State, inference: State) -> State:
-        _, gates, look = constant
-        seen = self.joint(look + canvas) if self.joint else canvas
-        return self.inference(gates, [generation[0], seen], inference)
+    def infer(self, constant: dict[str, Tensor], canvas: Tensor, generation: State, inference: State) -> State:
+        """The inference network's next state, given the canvas (downsampled) and the generator's present state."""
+        seen = self.joint(constant["look"] + canvas) if self.joint else canvas
+        return self.inference(constant["inference"], [generation[0], seen], inference)
 
-    def generate(self, constant, z: Tensor, generation: State) -> State:
-        return self.generation(constant[0], [z.to(generation[0])], generation)
+    def generate(self, constant: dict[str, Tensor], z: Tensor, generation: State) -> State:
+        """The generator's next state, given the latent z."""
+        return self.generation(constant["generation"], [z.to(generation[0])], generation)
