@@ -30,11 +30,14 @@ class Config:
     dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
     """Dataset to train on, by its released name; its scenes are rendered on the fly."""
     image_size: int = 64
-    """Side of the images in pixels, a multiple of 4; the released size takes the released JPEG coding too."""
+    """Side of the images in pixels, a multiple of 4. The released sizes (64; mazes 84, rooms with rotations 128) take
+    the released JPEG coding too."""
     max_context_size: Annotated[int, _short("-c")] = 12
     """Most context views of a task; each batch draws its number uniformly from 1 to this."""
     num_queries: int = 1
     """Query views of a task, all answered from one representation."""
+    hold_out: bool = False
+    """Train without the dataset's documented combinations of factors (rooms: pairs of shape and hue)."""
     # model
     representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice"] = "identity_tower"
     """Network that encodes one context view."""

@@ -194,7 +194,7 @@ def open_folder(folder: Path, config: Config, resume: bool) -> None:
 
 def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> Iterator[Task]:
     """This rank's share of the batches from step `done` on."""
-    scenes = source(config.dataset_name, "train", config.image_size)
+    scenes = source(config.dataset_name, "train", config.image_size, config.hold_out)
     sampler = Sampler(
         len(scenes),
         scenes.num_views,

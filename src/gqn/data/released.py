@@ -15,9 +15,16 @@ class Released:
     region: tuple[float, float, float]  # half extents of a box around the origin that holds the scene
     options: dict[str, Any] = field(default_factory=dict)  # of the family
 
+ROOM = (1.0, 1.0, 0.6)  # in units of a camera position
 
 DATASETS = {
     "shepard_metzler_5_parts": Released("shepard_metzler", 15, 64, 14, (0.45, 0.45, 0.45), {"parts": 5}),
     "shepard_metzler_7_parts": Released("shepard_metzler", 15, 64, 14, (0.6, 0.6, 0.6), {"parts": 7}),
-    "rooms_ring_camera": Released("rooms", 10, 64, 5, (3.5, 3.5, 2.0), {"camera": "ring"}),
+    "rooms_ring_camera": Released("rooms", 10, 64, 5, ROOM, {"camera": "ring"}),
+    "rooms_free_camera_no_object_rotations": Released(
+        "rooms", 10, 64, 5, ROOM, {"camera": "free", "object_rotations": False}
+    ),
+    "rooms_free_camera_with_object_rotations": Released("rooms", 10, 128, 5, ROOM, {"camera": "free"}),
+    "jaco": Released("jaco", 11, 64, 7, ROOM),
+    "mazes": Released("mazes", 300, 84, 20, (1.0, 1.0, 0.3)),
 }

@@ -17,18 +17,23 @@ from gqn.views import Views
 SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
 
 
-def source(name: str, split: str, image_size: int | None = None) -> Source:
+def source(name: str, split: str, image_size: int | None = None, hold_out: bool = False, jpeg: bool = True) -> Source:
     """The scenes of a released dataset's name, rendered as they are asked for.
 
     `split` is "train" or "test"; `image_size` is the released one unless given. Frames of the released size take the
-    released files' JPEG coding, so that numbers on rendered and released data compare.
+    released files' JPEG coding unless `jpeg` is False, so that numbers on rendered and released data compare.
+    `hold_out` leaves out the family's documented combinations of factors, where it has any.
     """
     if name not in DATASETS:
         raise BadInput(lookup.unknown("dataset", name, DATASETS))
     row = DATASETS[name]
     family = lookup.load("scenes", row.family).Family(**row.options)
+    if hold_out:
+        if not hasattr(family, "hold_out"):
+            raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
+        family = replace(family, hold_out=True)
     size = image_size or row.image_size
-    return Rendered(family, row.num_views, size, SPLITS[split], jpeg=size == row.image_size)
+    return Rendered(family, row.num_views, size, SPLITS[split], jpeg and size == row.image_size)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,340 @@
+"""TFRecord files of scenes, as released: written, indexed and read in place.
+
+A file is a sequence of records, a record is one scene:
+
+    length   uint64, little-endian
+    check    of the 8 bytes of `length`
+    payload  `length` bytes
+    check    of the payload
+
+A check is a CRC-32C, masked. A payload is a protobuf message `tf.train.Example` with two features:
+
+    frames   list of K byte strings: JPEG images
+    cameras  list of 5 K floats: x, y, z, yaw, pitch of each view
+
+Records are numbered from 0. They are read with one positioned read each and not through a memory map, because a file
+that is cut short under a map kills the process, and every byte is read for its check anyway.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from google_crc32c import value as crc32c
+from numpy.typing import NDArray
+
+from gqn import files
+from gqn.errors import BadInput
+
+HEAD, TAIL = 12, 4  # bytes of a record around its payload
+LARGEST = 2**28  # bytes of a payload: a larger one is no scene
+VERSION = 1  # of index files
+
+Offsets = NDArray[np.int64]
+Scene = tuple[list[bytes], NDArray[np.float32]]
+
+
+class Damaged(BadInput):
+    """A record that cannot be used: the message names file, record, offset and reason."""
+
+    def __init__(self, message: str):  # one argument, so that it crosses process borders
+        super().__init__(message)
+
+
+# ---- files of records ------------------------------------------------------------------------------------------
+
+
+def write(path: Path, payloads: Iterable[bytes]) -> None:
+    """Write a file of records, whole or not at all; OSError if it cannot be written."""
+
+    def write_to(part: Path) -> None:
+        with open(part, "wb") as file:
+            for payload in payloads:
+                length = struct.pack("<Q", len(payload))
+                file.write(length + _check(length) + payload + _check(payload))
+
+    files.write(path, write_to)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of records that are read by number; open one with `opened`."""
+
+    path: Path
+    offsets: Offsets  # (N + 1,): where record i begins; the last one is the file's size
+    modified: int  # time in ns: the file that was indexed
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def scene(self, record: int) -> Scene:
+        """Frames of a scene as K JPEG byte strings, and its cameras (K, 5) float32: x, y, z, yaw, pitch.
+
+        Raises Damaged if the record is, BadInput if the file vanished or changed.
+        """
+        try:
+            return parse(self.payload(record))
+        except ValueError as error:
+            raise self.damaged(record, str(error)) from error
+
+    def payload(self, record: int) -> bytes:
+        """A record's payload, both its checks passed. Raises as `scene`."""
+        start, stop = int(self.offsets[record]), int(self.offsets[record + 1])
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+            try:
+                if _state(os.fstat(handle)) != (self.offsets[-1], self.modified):
+                    raise BadInput(f"{self.path} changed while it was in use: start again")
+                data = os.pread(handle, stop - start, start)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise BadInput(f"cannot read {self.path}: {error.strerror}") from error
+        length, payload = data[:8], data[HEAD:-TAIL]
+        if len(data) != stop - start or data[8:HEAD] != _check(length) or length != struct.pack("<Q", len(payload)):
+            raise self.damaged(record, "its length is damaged")
+        if data[-TAIL:] != _check(payload):
+            raise self.damaged(record, "its content does not match its checksum")
+        return payload
+
+    def damaged(self, record: int, reason: str) -> Damaged:
+        """The error that says why a record cannot be used."""
+        return _damaged(self.path, record, int(self.offsets[record]), reason)
+
+
+def opened(path: Path) -> File:
+    """A file with its index: the stored one if the file is as it was when that was made, else a new one, stored.
+
+    An index lies beside its file, or in the user's cache folder where that cannot be written. Raises Damaged if the
+    records do not follow each other to the end of the file.
+    """
+    try:
+        size, modified = _state(os.stat(path))
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    places = [path.with_name(path.name + ".index"), _cache() / f"{_digest(path)}.index"]
+    for place in places:
+        if (offsets := _load(place, size, modified)) is not None:
+            return File(path, offsets, modified)
+    offsets = scan(path)
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _store(place, offsets, modified)
+            break
+        except OSError:  # read-only or full: an index only saves time
+            continue
+    return File(path, offsets, modified)
+
+
+def scan(path: Path, upto_damage: bool = False) -> Offsets:
+    """Where the records of a file begin, and where the last ends: (N + 1,). Reads their lengths only.
+
+    Raises Damaged where a length is damaged or the file ends within a record; `upto_damage` returns what is before.
+    """
+    offsets, at = [0], 0
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise BadInput(f"{path} is empty: fetch or render it again")
+            while at < size:
+                head = os.pread(file.fileno(), HEAD, at)
+                if reason := _bad_head(head, size - at):
+                    if upto_damage:
+                        break
+                    raise _damaged(path, len(offsets) - 1, at, reason)
+                at += HEAD + int.from_bytes(head[:8], "little") + TAIL
+                offsets.append(at)
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    return np.array(offsets, np.int64)
+
+
+def _bad_head(head: bytes, left: int) -> str | None:
+    """Why a record that begins with `head`, `left` bytes from the file's end, cannot be stepped over."""
+    if len(head) < HEAD:
+        return "the file ends within it"
+    if head[8:] != _check(head[:8]):
+        return "its length does not match its checksum"
+    length = int.from_bytes(head[:8], "little")
+    if length > LARGEST:
+        return f"it claims {length} bytes, more than any scene has"
+    return "the file ends within it" if HEAD + length + TAIL > left else None
+
+
+def _check(data: bytes) -> bytes:
+    """The masked CRC-32C: rotated right by 15 bits, plus a constant, so that checks of checks stay good checks."""
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _damaged(path: Path, record: int, offset: int, reason: str) -> Damaged:
+    return Damaged(f"{path}: record {record} at offset {offset}: {reason}")
+
+
+def _state(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gqn" / "index"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+
+
+def _store(place: Path, offsets: Offsets, modified: int) -> None:
+    """An index file is a numpy array: version, modification time in ns, offsets (the last is the file's size)."""
+
+    def write_to(part: Path) -> None:
+        with open(part, "wb") as file:
+            np.save(file, np.concatenate([[VERSION, modified], offsets]).astype("<i8"))
+
+    files.write(place, write_to)
+
+
+def _load(place: Path, size: int, modified: int) -> Offsets | None:
+    """The offsets of an index file, or None if there is none that is whole and of the file as it is."""
+    try:
+        index = np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if index.dtype != np.dtype("<i8") or index.ndim != 1 or len(index) < 4:
+        return None
+    offsets = index[2:]
+    rises = offsets[0] == 0 and (np.diff(offsets) >= HEAD + TAIL).all()
+    return offsets if (*index[:2], offsets[-1]) == (VERSION, modified, size) and rises else None
+
+
+# ---- payloads --------------------------------------------------------------------------------------------------
+
+# Protobuf wire types: how the value of a field is stored.
+VARINT, EIGHT_BYTES, SIZED, FOUR_BYTES = 0, 1, 2, 5
+# Field numbers of tf.train.Example: Example.features > Features.feature, a map of entries (key, value) > Feature,
+# which holds one list (bytes_list or float_list) > value.
+FEATURES = FEATURE = KEY = BYTES_LIST = ITEM = 1
+VALUE = FLOAT_LIST = 2
+
+
+def example(frames: Sequence[bytes], cameras: NDArray[np.float32]) -> bytes:
+    """The payload of a scene: K JPEG byte strings and cameras (K, 5), as the released files have them."""
+    floats = np.asarray(cameras, "<f4").tobytes()
+    images = b"".join(_sized(ITEM, frame) for frame in frames)
+    features = {b"cameras": _sized(FLOAT_LIST, _sized(ITEM, floats)), b"frames": _sized(BYTES_LIST, images)}
+    entries = (_sized(KEY, name) + _sized(VALUE, feature) for name, feature in features.items())
+    return _sized(FEATURES, b"".join(_sized(FEATURE, entry) for entry in entries))
+
+
+def parse(payload: bytes) -> Scene:
+    """Frames and cameras of a payload, as in `File.scene`; the images are not looked at.
+
+    Features may come in any order and beside others, floats packed or one by one. ValueError says what is wrong.
+    """
+    features: dict[bytes, tuple[int, int]] = {}
+    for start, stop in _sized_fields(payload, (0, len(payload)), FEATURES):
+        for entry in _sized_fields(payload, (start, stop), FEATURE):
+            name, value = _only(payload, entry, KEY, "name"), _only(payload, entry, VALUE, "value")
+            key = payload[slice(*name)]
+            if key in features:
+                raise ValueError(f"feature {_shown(key)} comes twice")
+            features[key] = value
+    if missing := [name for name in ("frames", "cameras") if name.encode() not in features]:
+        there = ", ".join(_shown(name) for name in list(features)[:5]) or "nothing"
+        raise ValueError(f"feature {missing[0]!r} is missing: it holds {there}")
+    frames = [
+        payload[start:stop]
+        for part in _list(payload, features[b"frames"], BYTES_LIST, "frames", "byte strings")
+        for start, stop in _sized_fields(payload, part, ITEM)
+    ]
+    floats = b"".join(
+        payload[start:stop]
+        for part in _list(payload, features[b"cameras"], FLOAT_LIST, "cameras", "floats")
+        for number, wire, start, stop in _fields(payload, *part)
+        if number == ITEM and wire in (SIZED, FOUR_BYTES)
+    )
+    if not frames:
+        raise ValueError("it holds no frames")
+    if len(floats) != 4 * 5 * len(frames):
+        raise ValueError(f"it holds {len(floats) / 4:g} camera floats for {len(frames)} frames, not 5 for each")
+    cameras = np.frombuffer(floats, "<f4").reshape(-1, 5).astype(np.float32)
+    if not np.isfinite(cameras).all():
+        raise ValueError("a camera is not finite")
+    return frames, cameras
+
+
+def _list(payload: bytes, feature: tuple[int, int], kind: int, name: str, what: str) -> list[tuple[int, int]]:
+    """The parts of the one list that a feature holds."""
+    parts = list(_fields(payload, *feature))
+    if any((number, wire) != (kind, SIZED) for number, wire, *_ in parts):
+        raise ValueError(f"feature {name!r} is not a list of {what}")
+    return [(start, stop) for *_, start, stop in parts]
+
+
+def _only(payload: bytes, message: tuple[int, int], number: int, what: str) -> tuple[int, int]:
+    found = list(_sized_fields(payload, message, number))
+    if len(found) != 1:
+        raise ValueError(f"a feature has {len(found) or 'no'} {what}{'s' * (len(found) > 1)}")
+    return found[0]
+
+
+def _sized_fields(payload: bytes, message: tuple[int, int], number: int) -> Iterator[tuple[int, int]]:
+    """Where the values of a message's fields of that number lie; other fields are passed over."""
+    for field, wire, start, stop in _fields(payload, *message):
+        if field == number and wire == SIZED:
+            yield start, stop
+
+
+def _fields(payload: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """The fields of the message in payload[at:end]: number, wire type, and where the value starts and stops.
+
+    Every step moves on and none leaves the message, whatever the bytes claim.
+    """
+    while at < end:
+        tag, at = _varint(payload, at, end)
+        number, wire = tag >> 3, tag & 7
+        start = at
+        if wire == SIZED:
+            size, start = _varint(payload, at, end)
+            at = start + size
+        elif wire == VARINT:
+            _, at = _varint(payload, at, end)
+        elif wire in (EIGHT_BYTES, FOUR_BYTES):
+            at += 8 if wire == EIGHT_BYTES else 4
+        if number == 0 or wire not in (SIZED, VARINT, EIGHT_BYTES, FOUR_BYTES):
+            raise ValueError("it is not a tf.train.Example")
+        if at > end:
+            raise ValueError("it is not a tf.train.Example: a field is longer than its message")
+        yield number, wire, start, at
+
+
+def _varint(payload: bytes, at: int, end: int) -> tuple[int, int]:
+    """A base-128 number, least digit first, of at most 10 bytes, and where it stops."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at == end:
+            break
+        byte = payload[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("it is not a tf.train.Example: a number does not end")
+
+
+def _sized(number: int, value: bytes) -> bytes:
+    """A field whose value is bytes."""
+    size, digits = len(value), bytearray()
+    while size >= 0x80:
+        digits.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | SIZED, *digits, size]) + value
+
+
+def _shown(name: bytes) -> str:
+    return repr(name[:40].decode(errors="replace"))
