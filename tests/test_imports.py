@@ -8,10 +8,10 @@ import gqn
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
-    {"views", "lookup"},
+    {"views", "lookup", "files"},
     {"layers", "logs", "objective", "scenes.raycast"},
     {"scenes.textures"},
-    {"representations", "scenes", "data.released"},
+    {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord"},
     {"models", "data.tasks"},
     {"data.sources"},
     {"metrics", "config"},

@@ -15,6 +15,7 @@ class Released:
     region: tuple[float, float, float]  # half extents of a box around the origin that holds the scene
     options: dict[str, Any] = field(default_factory=dict)  # of the family
 
+
 ROOM = (1.0, 1.0, 0.6)  # in units of a camera position
 
 DATASETS = {

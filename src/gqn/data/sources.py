@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import simplejpeg
 import torch
 
 from gqn import lookup
+from gqn.data import jpeg
 from gqn.data.released import DATASETS
 from gqn.data.tasks import Source, rng
 from gqn.errors import BadInput
@@ -63,9 +63,6 @@ class Rendered:
 
 
 def jpeg_coded(frames: torch.Tensor) -> torch.Tensor:
-    """Frames (K, 3, H, W) uint8 after the released files' coding: JPEG, quality 95, chroma 4:2:0."""
-    coded = [
-        simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(np.ascontiguousarray(f), quality=95, colorsubsampling="420"))
-        for f in frames.permute(0, 2, 3, 1).numpy()
-    ]
+    """Frames (K, 3, H, W) uint8 after the released files' coding."""
+    coded = [jpeg.decode(jpeg.encode(frame)) for frame in frames.permute(0, 2, 3, 1).numpy()]
     return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2)

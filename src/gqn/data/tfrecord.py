@@ -247,17 +247,8 @@ def parse(payload: bytes) -> Scene:
     if missing := [name for name in ("frames", "cameras") if name.encode() not in features]:
         there = ", ".join(_shown(name) for name in list(features)[:5]) or "nothing"
         raise ValueError(f"feature {missing[0]!r} is missing: it holds {there}")
-    frames = [
-        payload[start:stop]
-        for part in _list(payload, features[b"frames"], BYTES_LIST, "frames", "byte strings")
-        for start, stop in _sized_fields(payload, part, ITEM)
-    ]
-    floats = b"".join(
-        payload[start:stop]
-        for part in _list(payload, features[b"cameras"], FLOAT_LIST, "cameras", "floats")
-        for number, wire, start, stop in _fields(payload, *part)
-        if number == ITEM and wire in (SIZED, FOUR_BYTES)
-    )
+    frames = _list(payload, features[b"frames"], BYTES_LIST, (SIZED,), "frames", "byte strings")
+    floats = b"".join(_list(payload, features[b"cameras"], FLOAT_LIST, (SIZED, FOUR_BYTES), "cameras", "floats"))
     if not frames:
         raise ValueError("it holds no frames")
     if len(floats) != 4 * 5 * len(frames):
@@ -268,12 +259,16 @@ def parse(payload: bytes) -> Scene:
     return frames, cameras
 
 
-def _list(payload: bytes, feature: tuple[int, int], kind: int, name: str, what: str) -> list[tuple[int, int]]:
-    """The parts of the one list that a feature holds."""
-    parts = list(_fields(payload, *feature))
-    if any((number, wire) != (kind, SIZED) for number, wire, *_ in parts):
-        raise ValueError(f"feature {name!r} is not a list of {what}")
-    return [(start, stop) for *_, start, stop in parts]
+def _list(
+    payload: bytes, feature: tuple[int, int], kind: int, wires: tuple[int, ...], name: str, what: str
+) -> list[bytes]:
+    """The values in the one list that a feature holds."""
+    values = []
+    for number, wire, start, stop in _fields(payload, *feature):
+        if (number, wire) != (kind, SIZED):
+            raise ValueError(f"feature {name!r} is not a list of {what}")
+        values += [payload[a:b] for item, how, a, b in _fields(payload, start, stop) if item == ITEM and how in wires]
+    return values
 
 
 def _only(payload: bytes, message: tuple[int, int], number: int, what: str) -> tuple[int, int]:
@@ -296,7 +291,7 @@ def _fields(payload: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, 
     Every step moves on and none leaves the message, whatever the bytes claim.
     """
     while at < end:
-        tag, at = _varint(payload, at, end)
+        tag, at = (payload[at], at + 1) if payload[at] < 0x80 else _varint(payload, at, end)  # most are short
         number, wire = tag >> 3, tag & 7
         start = at
         if wire == SIZED:
