@@ -15,7 +15,7 @@ Generative Query Networks: train, measure and show them.
 
   train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
   eval RUN                 measure a run on held-out scenes, beside the floors
-  figure NAME RUN          draw a figure of a run
+  figure NAME RUN          draw a figure of a run (figure scenes DATASET: of a dataset)
 """
 
 
@@ -121,25 +121,27 @@ def figure(argv: list[str]) -> int:
     from gqn import lookup
 
     names = lookup.names("figures")
-    parser = argparse.ArgumentParser("gqn figure", description="Draw a figure of a run.")
+    parser = argparse.ArgumentParser("gqn figure", description="Draw a figure of a run, or of a dataset.")
     parser.add_argument("name", help=f"figure: {', '.join(names)}")
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--out", type=Path, help="picture file (default: RUN/NAME.png)")
+    parser.add_argument("subject", help="run folder (a dataset's name for: scenes)")
+    parser.add_argument("--out", type=Path, help="picture file (default: RUN/NAME.png, DATASET.png)")
     given = parser.parse_args(argv)
 
     import numpy as np
 
-    from gqn import checkpoint
-
     module = lookup.load("figures", given.name)
-    config, model = checkpoint.load(given.run)
-    out = given.out or given.run / f"{given.name}.png"
-    arrays = module.compute(config, model)
+    if module.SUBJECT == "dataset":
+        arrays = module.compute(given.subject)
+        out = given.out or Path(f"{given.subject}.png")
+    else:
+        from gqn import checkpoint
+
+        arrays = module.compute(*checkpoint.load(Path(given.subject)))
+        out = given.out or Path(given.subject) / f"{given.name}.png"
     picture = module.draw(arrays)
     try:
-        with open(out.with_suffix(".npz"), "wb") as file:
-            np.savez_compressed(file, **arrays)
         picture.save(out)
+        np.savez_compressed(out.with_suffix(".npz"), **arrays)
     except (OSError, ValueError) as error:  # Pillow: an unknown suffix is a ValueError
         raise BadInput(f"cannot write {out}: {error}") from error
     print(out)

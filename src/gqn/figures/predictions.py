@@ -15,6 +15,7 @@ from gqn.objective import Model
 from gqn.views import Task
 
 Arrays = dict[str, NDArray[np.uint8]]
+SUBJECT = "run"  # drawn of a run: its config and model
 SEED = 3  # of the scenes, views and noise shown
 
 

@@ -1,0 +1,29 @@
+"""Contact sheet of a dataset: one row per scene, some of its views, as training sees them."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gqn.data.sources import source
+
+SUBJECT = "dataset"  # drawn of a dataset's name, not of a run
+
+
+def compute(dataset: str, rows: int = 6, columns: int = 9) -> dict[str, NDArray[np.uint8]]:
+    """`frames` (rows, columns, H, W, 3) uint8: the first views of the first training scenes, at the released size."""
+    scenes = source(dataset, "train")
+    which = np.arange(columns)
+    frames = np.stack([scenes.views(i, which).frames.permute(0, 2, 3, 1).numpy() for i in range(rows)])
+    return {"frames": frames}
+
+
+def draw(arrays: dict[str, NDArray[np.uint8]], gap: int = 2) -> Image.Image:
+    """The frames at their own size, with a hair of white between them."""
+    frames = arrays["frames"]
+    rows, columns, height, width, _ = frames.shape
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    for r in range(rows):
+        for c in range(columns):
+            y, x = gap + r * (height + gap), gap + c * (width + gap)
+            sheet[y : y + height, x : x + width] = frames[r, c]
+    return Image.fromarray(sheet)
