@@ -68,9 +68,7 @@ class Family:
                 break
         colour = raycast.hsv(rng.random(), rng.uniform(0.6, 1), rng.uniform(0.8, 1))
         lamp = (rng.uniform(-HALF, HALF), rng.uniform(-HALF, HALF))
-        return Scene(
-            tuple(joints.tolist()), tuple(target.tolist()), tuple(colour.tolist()), lamp, *textures.room(rng)
-        )
+        return Scene(tuple(joints.tolist()), tuple(target.tolist()), tuple(colour.tolist()), lamp, *textures.room(rng))
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Cameras around the arm, beyond its reach, that look at its middle."""
@@ -88,9 +86,7 @@ class Family:
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
         return Views(torch.from_numpy(frames), cameras)
 
-    def inspect(
-        self, scene: Scene, cameras: Cameras, size: int = 64
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    def inspect(self, scene: Scene, cameras: Cameras, size: int = 64) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`; object 0 is the ball, the others are parts of the arm.
@@ -121,9 +117,7 @@ def _about_z(angle: float) -> NDArray[np.float64]:
 
 
 BEND = math.radians(55)  # of the wrist's two curved links
-Solid = tuple[
-    int, NDArray[np.float64], NDArray[np.float64], tuple[float, float, float], tuple[float, float, float]
-]
+Solid = tuple[int, NDArray[np.float64], NDArray[np.float64], tuple[float, float, float], tuple[float, float, float]]
 
 
 def _arm(joints: Any) -> tuple[list[Solid], NDArray[np.float64]]:
@@ -141,9 +135,7 @@ def _arm(joints: Any) -> tuple[list[Solid], NDArray[np.float64]]:
     ]
     at, frame = np.zeros(3), np.eye(3)
     ends = [at]
-    solids: list[Solid] = [
-        (raycast.CYLINDER, np.array([0, 0, 0.03 * SCALE]), frame, _sizes(0.09, 0.03), RING)
-    ]
+    solids: list[Solid] = [(raycast.CYLINDER, np.array([0, 0, 0.03 * SCALE]), frame, _sizes(0.09, 0.03), RING)]
     for rotation, length, radius in turns:
         frame = frame @ rotation
         if len(ends) > 1:  # a ring around the joint
@@ -162,9 +154,7 @@ def _arm(joints: Any) -> tuple[list[Solid], NDArray[np.float64]]:
     return solids, np.array(ends)
 
 
-def _link(
-    at: NDArray[np.float64], frame: NDArray[np.float64], length: float, radius: float, colour: Any
-) -> Solid:
+def _link(at: NDArray[np.float64], frame: NDArray[np.float64], length: float, radius: float, colour: Any) -> Solid:
     return (
         raycast.CAPSULE,
         at + frame[:, 2] * length / 2 * SCALE,

@@ -91,9 +91,7 @@ class Family:
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias is not False)
         return Views(torch.from_numpy(frames), cameras)
 
-    def inspect(
-        self, scene: Scene, cameras: Cameras, size: int = 84
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    def inspect(self, scene: Scene, cameras: Cameras, size: int = 84) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`: FLOOR, WALL, TOP, NOTHING.

@@ -138,8 +138,8 @@ def render(
     """
     frames = np.empty((len(pose), 3, size, size), np.uint8)
     buffers = (
-        np.empty((len(world.objects.shape), 4)),  # bounds, as the camera sees them
-        np.empty((len(world.objects.shape), 4)),  # and the lamp
+        np.empty((len(world.objects.shape) + 1, 4)),  # bounds, as the camera sees them
+        np.empty((len(world.objects.shape) + 1, 4)),  # and the lamp
         np.empty((size, size, 3)),  # image
         np.empty((size, size, 3)),  # half-blurred image
         np.empty((size, size)),  # marks
@@ -159,7 +159,7 @@ def inspect(
     """What is at the pixel centres: depth along the camera axis (inf: nothing) and id, each (K, h, w)."""
     depth = np.empty((len(pose), size, size), np.float32)
     ids = np.empty((len(pose), size, size), np.int32)
-    bounds = np.empty((len(world.objects.shape), 4))
+    bounds = np.empty((len(world.objects.shape) + 1, 4))
     _inspect(world, pose, focal_length(fov, size), shift, bounds, depth, ids)
     return depth, ids
 
@@ -195,7 +195,7 @@ def _compiled(function: Any) -> Any:
 
 
 EPSILON = 1e-6  # hits nearer than this are of the surface that the ray starts from
-EDGE = 0.08  # neighbouring pixels whose marks differ by more lie on two sides of an edge
+EDGE = 0.12  # neighbouring pixels whose marks differ by more lie on two sides of an edge
 # Rays of a pixel at an edge, as fractions of its sides: a lattice with all rows and columns distinct.
 LATTICE = ((0.1, 0.1), (0.3, 0.5), (0.5, 0.9), (0.7, 0.3), (0.9, 0.7))
 
@@ -271,9 +271,7 @@ def _first_root(a, half_b, c):
 def _hit_sphere(o, d, height, radius):
     """A sphere whose centre lies at (0, 0, height)."""
     z = o[2] - height
-    return _first_root(
-        _dot(d, d), o[0] * d[0] + o[1] * d[1] + z * d[2], o[0] ** 2 + o[1] ** 2 + z**2 - radius**2
-    )
+    return _first_root(_dot(d, d), o[0] * d[0] + o[1] * d[1] + z * d[2], o[0] ** 2 + o[1] ** 2 + z**2 - radius**2)
 
 
 @_compiled
@@ -356,9 +354,7 @@ def _icosahedron() -> NDArray[np.float64]:
     low, high = math.sqrt((5 - 2 * math.sqrt(5)) / 15), math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # z
     return np.concatenate(
         [
-            np.stack(
-                [math.sqrt(1 - z * z) * np.cos(ring), math.sqrt(1 - z * z) * np.sin(ring), np.full(5, z)], -1
-            )
+            np.stack([math.sqrt(1 - z * z) * np.cos(ring), math.sqrt(1 - z * z) * np.sin(ring), np.full(5, z)], -1)
             for z in (high, low)
         ]
     )
@@ -394,7 +390,7 @@ def _normal_icosahedron(p, s):
 
 # Directions, in the xz plane, in which the rods of a triangle lie as seen from its centroid. A rod ends
 # where it meets its neighbours: in the planes halfway between the directions.
-THICKNESS = 0.195  # of a rod in the plane of the frame, half, as a fraction of c
+THICKNESS = 0.192  # of a rod in the plane of the frame, half, as a fraction of c
 RODS = ((0.0, -1.0), (math.sqrt(0.75), 0.5), (-math.sqrt(0.75), 0.5))
 
 
@@ -440,9 +436,8 @@ def _hit(objects, i, origin, direction):
     d = _to_local(objects, i, direction)
     s = (objects.size[i, 0], objects.size[i, 1], objects.size[i, 2])
     shape = objects.shape[i]
-    t = _hit_box(o, d, s)
-    if shape == BOX or t == math.inf:
-        return t
+    if shape == BOX:
+        return _hit_box(o, d, s)
     if shape == SPHERE:
         return _hit_sphere(o, d, 0.0, s[0])
     if shape == CYLINDER:
@@ -573,10 +568,10 @@ def _surface(world, camera, direction, t, i, point):
 @_compiled
 def _in_shadow(objects, lamp, shadows, point, towards, distance):
     """Whether an object hides the lamp from a point; `shadows` are the bounds that the lamp sees."""
-    if len(shadows) == 0:
-        return False
     x, y, _ = _project(lamp, point)
-    for i in range(len(shadows)):
+    if not _within(shadows, len(shadows) - 1, x, y):
+        return False
+    for i in range(len(shadows) - 1):
         if _within(shadows, i, x, y) and EPSILON < _hit(objects, i, point, towards) < distance:
             return True
     return False
@@ -642,8 +637,10 @@ def _project(camera, point):
 
 @_compiled
 def _find_bounds(objects, camera, bounds):
-    """The rectangle (left, right, top, bottom) that each object's box lies in on the image."""
-    for i in range(len(bounds)):
+    """The rectangle (left, right, top, bottom) that each object's box lies in on the image, and last of them all."""
+    every = len(objects.shape)
+    bounds[every, 0], bounds[every, 1], bounds[every, 2], bounds[every, 3] = math.inf, -math.inf, math.inf, -math.inf
+    for i in range(every):
         left, right, top, bottom = math.inf, -math.inf, math.inf, -math.inf
         centre = (objects.centre[i, 0], objects.centre[i, 1], objects.centre[i, 2])
         for corner in range(8):
@@ -658,6 +655,8 @@ def _find_bounds(objects, camera, bounds):
                 break
             left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
         bounds[i, 0], bounds[i, 1], bounds[i, 2], bounds[i, 3] = left, right, top, bottom
+        bounds[every, 0], bounds[every, 1] = min(bounds[every, 0], left), max(bounds[every, 1], right)
+        bounds[every, 2], bounds[every, 3] = min(bounds[every, 2], top), max(bounds[every, 3], bottom)
 
 
 @_compiled
@@ -669,7 +668,9 @@ def _within(bounds, i, x, y):
 def _trace(world, bounds, camera, x, y, direction):
     """The first thing on the ray through an image point: distance and id."""
     nearest, found = _hit_grid(world.grid, camera.origin, direction)
-    for i in range(len(bounds)):
+    if not _within(bounds, len(bounds) - 1, x, y):
+        return nearest, found
+    for i in range(len(bounds) - 1):
         if _within(bounds, i, x, y):
             t = _hit(world.objects, i, camera.origin, direction)
             if EPSILON < t < nearest:
@@ -724,9 +725,7 @@ def _render(world, pose, focal, shift, antialias, blur, buffers, frames):
     lamp = _lamp_as_camera(world.light)
     _find_bounds(world.objects, lamp, shadows)
     for view in range(len(pose)):
-        camera = _camera(
-            pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size
-        )
+        camera = _camera(pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size)
         _find_bounds(world.objects, camera, bounds)
         for row in range(size):
             for column in range(size):
@@ -755,9 +754,7 @@ def _render(world, pose, focal, shift, antialias, blur, buffers, frames):
 def _inspect(world, pose, focal, shift, bounds, depth, ids):
     size = depth.shape[1]
     for view in range(len(pose)):
-        camera = _camera(
-            pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size
-        )
+        camera = _camera(pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size)
         _find_bounds(world.objects, camera, bounds)
         for row in range(size):
             for column in range(size):

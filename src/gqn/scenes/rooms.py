@@ -144,9 +144,7 @@ class Family:
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
         return Views(torch.from_numpy(frames), cameras)
 
-    def inspect(
-        self, scene: Scene, cameras: Cameras, size: int = 64
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    def inspect(self, scene: Scene, cameras: Cameras, size: int = 64) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`: an object's index, or FLOOR, WALL, NOTHING.
@@ -198,9 +196,7 @@ def from_description(description: dict[str, Any]) -> Scene:
         size = o["size"]
         if np.ndim(size) == 0:
             size = (size, size, 2 * size)
-        objects.append(
-            Object(o["shape"], tuple(o["place"]), tuple(size), o.get("yaw", 0.0), tuple(o["colour"]))
-        )
+        objects.append(Object(o["shape"], tuple(o["place"]), tuple(size), o.get("yaw", 0.0), tuple(o["colour"])))
     lamp = description["lamp"]
     lamp = dict(lamp) if isinstance(lamp, dict) else {"place": lamp}
     scene = Scene(tuple(objects), Light(tuple(lamp.pop("place")), **lamp))
@@ -216,9 +212,7 @@ def from_description(description: dict[str, Any]) -> Scene:
 def render_description(description: dict[str, Any], pose: Any, size: int = 64) -> Views:
     """Render a fitted description (its `fov_deg`: 50) from cameras (K, 5): x, y, z in metres, yaw, pitch."""
     pose = torch.tensor(np.asarray(pose, np.float32) / np.array([UNIT, UNIT, UNIT, 1, 1], np.float32))
-    return Family().render(
-        from_description(description), Cameras(pose, description.get("fov_deg", FOV)), size
-    )
+    return Family().render(from_description(description), Cameras(pose, description.get("fov_deg", FOV)), size)
 
 
 def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
@@ -264,7 +258,5 @@ def _world(scene: Scene) -> raycast.World:
         floor_colour=scene.floor_albedo or grid.floor_colour,
     )
     light = scene.light
-    lights = raycast.Light(
-        light.ambient, light.headlight, light.strength, 0.0, light.spot, (*light.lamp, light.height)
-    )
+    lights = raycast.Light(light.ambient, light.headlight, light.strength, 0.0, light.spot, (*light.lamp, light.height))
     return raycast.World(raycast.Objects(shape, centre, axes, size, colour), grid, lights, scene.sky)

@@ -65,9 +65,7 @@ class Family:
         pose = np.stack([*(-RADIUS * f for f in forward), yaw, pitch], -1)
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
-    def render(
-        self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None
-    ) -> Views:
+    def render(self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, as the released are not."""
         antialias = size != NATIVE if antialias is None else antialias
         frames = raycast.render(
@@ -101,9 +99,7 @@ def from_description(description: dict[str, Any]) -> Scene:
     light = raycast.Light(
         ambient=given.get("ambient", LIGHT.ambient),
         headlight=given.get("headlight_diffuse", LIGHT.headlight),
-        lamp=LIGHT.lamp
-        if gain is None
-        else gain * 3 / (x + y + z),  # faces are axis-aligned: n.l is a component
+        lamp=LIGHT.lamp if gain is None else gain * 3 / (x + y + z),  # faces are axis-aligned: n.l is a component
         white=given.get("white_added_on_lit_faces", LIGHT.white),
         spot=0,
         at=(x * SUN, y * SUN, z * SUN),

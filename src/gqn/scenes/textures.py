@@ -18,7 +18,7 @@ Pattern = NDArray[np.float64]
 WALLS = {
     "red": (201 / 255, 120 / 255, 98 / 255),
     "green": (157 / 255, 190 / 255, 150 / 255),
-    "cerise": (173 / 255, 66 / 255, 105 / 255),
+    "cerise": (163 / 255, 64 / 255, 100 / 255),
     "orange": (227 / 255, 121 / 255, 18 / 255),
     "yellow": (218 / 255, 167 / 255, 26 / 255),
 }
@@ -91,9 +91,7 @@ def circuit(seed: int, contrast: float = 1.0) -> Pattern:
     relief = 0.25 * clouds(rng, 0.006)
     for _ in range(18):  # panels
         width, height = rng.uniform(0.1, 0.35), rng.uniform(0.06, 0.25)
-        relief += rng.uniform(-0.5, 0.5) * (
-            ((x - rng.random()) % 1 < width) & ((y - rng.random()) % 1 < height)
-        )
+        relief += rng.uniform(-0.5, 0.5) * (((x - rng.random()) % 1 < width) & ((y - rng.random()) % 1 < height))
     for _ in range(13):  # lines: across, then up or down, with a dot at the end
         left, low, along, up = rng.random(), rng.random(), rng.uniform(0.2, 0.45), rng.uniform(-0.45, 0.45)
         dx, dy = (x - left) % 1, (y - low + 0.5) % 1 - 0.5
@@ -139,7 +137,7 @@ def paving(seed: int) -> Pattern:
             distances.append((x - cx) ** 2 + ((y - cy) * math.sqrt(0.75)) ** 2)
     first, second = np.sqrt(np.sort(distances, 0)[:2])
     joint = np.clip(1 - (second - first) / 0.16, 0, 1)
-    shade = 1 - 0.2 * joint - 0.08 * np.clip(clouds(rng, 0.06), 0, 1.5) + 0.02 * clouds(rng, 0.008)
+    shade = 1 - 0.16 * joint - 0.08 * np.clip(clouds(rng, 0.06), 0, 1.5) + 0.02 * clouds(rng, 0.008)
     return (shade / shade.mean())[..., None].repeat(3, -1)
 
 
@@ -163,9 +161,7 @@ def bricks(seed: int, colour: tuple[float, float, float], rows: int, columns: in
     return shade[..., None] * np.array(colour) * (1 - mortar) + np.mean(colour) * 0.75 * mortar
 
 
-def checks(
-    seed: int, one: tuple[float, float, float], other: tuple[float, float, float], tiles: int
-) -> Pattern:
+def checks(seed: int, one: tuple[float, float, float], other: tuple[float, float, float], tiles: int) -> Pattern:
     """A chessboard of two colours, a little worn; `tiles` is even."""
     even = ((np.floor(X * tiles) + np.floor(Y * tiles)) % 2 == 0)[..., None]
     worn = 1 + 0.06 * clouds(np.random.default_rng(seed), 0.03)
