@@ -4,11 +4,15 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import needs_gpu
 from gqn import checkpoint
 from gqn import train as training
 from gqn.config import Config, Place
@@ -148,6 +152,20 @@ def test_killed_while_saving(straight, tmp_path, monkeypatch):
     assert checkpoint.load_state(tmp_path / "run", print)["step"] == 12
 
 
+def test_full_disk_is_a_clear_line_and_loses_nothing(tmp_path, monkeypatch):
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    train(TOY, HERE, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(BadInput, match=r"cannot write .*file write failed"):
+            checkpoint.save(tmp_path / "run", {"step": 0}, best=False)
+    assert checkpoint.load_state(tmp_path / "run", print)["step"] == 12
+    assert not list((tmp_path / "run").glob(".*"))
+
+
 def test_truncated_checkpoint_falls_back(straight, tmp_path):
     train(TOY, HERE, tmp_path / "run")
     latest, previous = (tmp_path / "run" / name for name in ("latest.ckpt", "previous.ckpt"))
@@ -214,6 +232,26 @@ def test_gpu_is_refused_where_there_is_none(tmp_path, monkeypatch):
         train(TOY, Place(gpu=True), tmp_path / "run")
 
 
+@needs_gpu
+def test_trains_on_a_gpu(tmp_path):
+    train(TOY, Place(gpu=True), tmp_path / "run")
+    assert (tmp_path / "run" / "predictions.png").exists()
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """The same global batch on two ranks: the losses of a run on one, up to rounding and each rank's own noise."""
+    flags = ["founding", "--image-size", "16", "--representation", "tower", "--representation-maps", "8", "-c", "3"]
+    flags += ["-s", "2", "-u", "4", "--num-canvas-maps", "4", "-b", "4", "-t", "24", "-v", "4", "-f", "12"]
+    for devices in ("1", "2"):
+        command = [Path(sys.executable).parent / "gqn", "train", *flags, "--workers", "0", "--devices", devices]
+        subprocess.run([*command, "--logdir", tmp_path / devices], check=True, capture_output=True, timeout=300)
+    one, two = (next((tmp_path / devices).iterdir()) for devices in ("1", "2"))
+    for a, b in zip(records(one, "val"), records(two, "val"), strict=True):
+        assert (a["step"], a["samples"]) == (b["step"], b["samples"])
+        assert a["mse"] == pytest.approx(b["mse"], rel=0.05)
+    assert records(two, "train")[-1]["mse"] == pytest.approx(records(one, "train")[-1]["mse"], rel=0.05)
+
+
 # Evaluation and figure of a run
 
 
@@ -235,7 +273,7 @@ def test_mistake_6_results_are_prior_samples(task):
         def forward(self, context, query, generator=None):
             return Prediction(query.frames, query.frames.new_zeros(*query.frames.shape[:2], 0))
 
-    values = measure(Cheat(torch.zeros(3, 16, 16)), task, 0.7, noise(0))
+    values = measure(Cheat(torch.zeros(3, 16, 16)), task, 0.7, noise("cpu", 0))
     assert (values["mse"] > 0.1).all()
     assert (values["posterior_mse"] == 0).all()
 

@@ -26,16 +26,17 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def write(path: Path, write_to: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all: beside its place, flushed to disk, then moved there."""
+    """Write a file whole or not at all: beside its place, flushed to disk, then moved there; BadInput if it cannot."""
     part = path.with_name(f".{path.name}.part")
     try:
         write_to(part)
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise BadInput(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 def save(folder: Path, state: dict[str, Any], best: bool) -> None:

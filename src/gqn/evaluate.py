@@ -40,7 +40,7 @@ def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, An
         for number, task in enumerate(batches(held_out, sampler, range(steps))):
             task = task.float()
             for name, answerer in models.items():
-                rows[name].append(measure(answerer, task, config.pixel_std_final, noise(SEED, number)))
+                rows[name].append(measure(answerer, task, config.pixel_std_final, noise("cpu", SEED, number)))
             report.update(min(scenes, (number + 1) * sampler.batch_size))
     result = {
         "dataset": config.dataset_name,
@@ -74,9 +74,9 @@ def mean_image(config: Config, scenes: int = 1000) -> Tensor:
     return next(batches(seen, sampler, range(1))).float().query.frames.mean((0, 1))
 
 
-def noise(*key: int) -> torch.Generator:
-    """A source of noise that is a function of the key alone."""
-    return torch.Generator().manual_seed(int(rng(*key).integers(2**63)))
+def noise(device: torch.device | str, *key: int) -> torch.Generator:
+    """A source of noise on a device that is a function of the key alone."""
+    return torch.Generator(device).manual_seed(int(rng(*key).integers(2**63)))
 
 
 def table(result: dict[str, Any]) -> Table:

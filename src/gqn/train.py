@@ -67,9 +67,10 @@ def train(config: Config, place: Place, folder: Path) -> None:
     model, optimizer = fabric.setup(plain, adam)
 
     tasks = training_tasks(config, place, fabric, done)
-    held_out = validation_tasks(config)
+    held_out = [task.to(fabric.device) for task in validation_tasks(config)]
     journal = Journal(folder, done, active=fabric.is_global_zero)
     recent: list[dict[str, Tensor]] = []
+    numbers = ""
     size = config.batch_size
     with (
         _signals() as stop,
@@ -80,7 +81,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             task = next(tasks).to(fabric.device, non_blocking=True).float()
-            prediction = model(task.context, task.query, noise(config.seed, step, fabric.global_rank))
+            prediction = model(task.context, task.query, noise(fabric.device, config.seed, step, fabric.global_rank))
             score = elbo(prediction, task.query.frames, pixel_std)
             check_finite(fabric, score, step, folder)
             optimizer.zero_grad()
@@ -92,13 +93,14 @@ def train(config: Config, place: Place, folder: Path) -> None:
             if len(recent) == LOG_EVERY or done == config.steps:
                 values = {name: over_ranks(fabric, [r[name] for r in recent]) for name in recent[0]}
                 recent.clear()
-                report.update(samples, "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items()))
+                numbers = "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items())
                 speed = {
                     "pixel_std": pixel_std,
                     "learning_rate": learning_rate,
                     "samples_per_second": report.rate,
                 }
                 journal.numbers("train", done, samples, values | speed)
+            report.update(samples, numbers)
 
             signum = agreed(fabric, stop.signum)
             due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
@@ -122,7 +124,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
     journal.close()
     if fabric.is_global_zero:
         checkpoint.save_weights(folder, plain)
-        picture = predictions.draw(predictions.compute(config, plain))
+        picture = predictions.draw(predictions.compute(config, plain.cpu()))
         checkpoint.write(folder / "predictions.png", lambda part: picture.save(part, "PNG"))
 
 
@@ -219,7 +221,8 @@ def validation_tasks(config: Config) -> list[Task]:
 
 def validate(model: Model, tasks: list[Task], pixel_std: float) -> dict[str, float]:
     """Means of `gqn.evaluate.measure` over the validation tasks, at the final pixel std whatever the present one."""
-    parts = [measure(model, task, pixel_std, noise(VALIDATION_SEED, i)) for i, task in enumerate(tasks)]
+    device = tasks[0].query.frames.device
+    parts = [measure(model, task, pixel_std, noise(device, VALIDATION_SEED, i)) for i, task in enumerate(tasks)]
     return {name: torch.cat([p[name] for p in parts]).mean().item() for name in parts[0]}
 
 

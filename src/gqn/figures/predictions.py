@@ -33,7 +33,7 @@ def answer(model: Model, task: Task, samples: int) -> Arrays:
 
     `context` (B, M, H, W, 3), `truth` (B, H, W, 3), `samples` (B, samples, H, W, 3), all uint8.
     """
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator(task.query.frames.device).manual_seed(SEED)
     representation = model.represent(task.context)
     drawn = [model.sample(representation, task.query.cameras[:, :1], generator)[:, 0] for _ in range(samples)]
     parts = {
