@@ -53,9 +53,14 @@ class Reporter:
             self.bar.stop()
 
     @property
+    def seconds(self) -> float:
+        """Since the start of this process's work."""
+        return max(time.monotonic() - self.began, 1e-9)
+
+    @property
     def rate(self) -> float:
-        """Units per second since the start of this process's work."""
-        return (self.done - self.first) / max(time.monotonic() - self.began, 1e-9)
+        """Units per second."""
+        return (self.done - self.first) / self.seconds
 
     def update(self, done: int, numbers: str = "") -> None:
         """Say how far the work is, with the numbers that matter."""

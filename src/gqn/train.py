@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
     held_out = [task.to(fabric.device) for task in validation_tasks(config)]
     journal = Journal(folder, done, active=fabric.is_global_zero)
     recent: list[dict[str, Tensor]] = []
-    numbers = ""
+    numbers, waited = "", 0.0
     size = config.batch_size
     with (
         _signals() as stop,
@@ -80,7 +81,9 @@ def train(config: Config, place: Place, folder: Path) -> None:
             pixel_std, learning_rate = schedule(config, step * size)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
+            asked = time.monotonic()
             task = next(tasks).to(fabric.device, non_blocking=True).float()
+            waited += time.monotonic() - asked
             prediction = model(task.context, task.query, noise(fabric.device, config.seed, step, fabric.global_rank))
             score = elbo(prediction, task.query.frames, pixel_std)
             check_finite(fabric, score, step, folder)
@@ -98,6 +101,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
                     "pixel_std": pixel_std,
                     "learning_rate": learning_rate,
                     "samples_per_second": report.rate,
+                    "waiting_for_data": waited / report.seconds,
                 }
                 journal.numbers("train", done, samples, values | speed)
             report.update(samples, numbers)
