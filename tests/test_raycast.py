@@ -41,11 +41,7 @@ def excess(shape, p, s):
         gram = np.linalg.norm(corners[:, None] - corners[None], axis=-1)
         near = np.isclose(gram, gram[gram > 0].min())
         faces = [
-            (i, j, k)
-            for i in range(12)
-            for j in range(i)
-            for k in range(j)
-            if near[i, j] & near[j, k] & near[i, k]
+            (i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] & near[j, k] & near[i, k]
         ]
         centres = corners[np.array(faces)].mean(1)
         radius = np.linalg.norm(centres[0])
@@ -131,9 +127,7 @@ def test_points_project_where_cameras_say():
     points = rng.uniform(-0.4, 0.4, (8, 3))
     matrix = Cameras(torch.from_numpy(pose).double()).matrix().numpy()
     for k in range(8):
-        _, ids = raycast.inspect(
-            world(one(raycast.SPHERE, (0.06,) * 3, points[k])), pose[k : k + 1], 40.0, pixels
-        )
+        _, ids = raycast.inspect(world(one(raycast.SPHERE, (0.06,) * 3, points[k])), pose[k : k + 1], 40.0, pixels)
         row, column = (np.argwhere(ids[0] == 0) + 0.5).mean(0)
         x, y, z = (points[k] - matrix[k, :3, 3]) @ matrix[k, :3, :3]
         focal = raycast.focal_length(40.0, pixels)
@@ -172,16 +166,12 @@ def test_hard_shadows_fall_where_the_lamp_is_hidden():
     towards = lamp - points
     towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
     offset = np.array([0.2, 0.1, 1.0]) - points
-    closest = np.linalg.norm(
-        np.cross(offset, towards), axis=-1
-    )  # of the way to the lamp to the ball's centre
+    closest = np.linalg.norm(np.cross(offset, towards), axis=-1)  # of the way to the lamp to the ball's centre
     level = points[:, 2] > -1e-3
     dark = np.abs(frames[:, 0][ground] / 255 - 0.2) < 0.01
     assert (dark == (closest < 0.5))[level & (np.abs(closest - 0.5) > 1e-3)].all()
     lit = level & ~dark
-    np.testing.assert_allclose(
-        frames[:, 0][ground][lit] / 255, np.minimum(0.2 + 0.7 * towards[lit, 2], 1), atol=0.005
-    )
+    np.testing.assert_allclose(frames[:, 0][ground][lit] / 255, np.minimum(0.2 + 0.7 * towards[lit, 2], 1), atol=0.005)
 
 
 def test_textures_keep_their_mean_at_every_level():

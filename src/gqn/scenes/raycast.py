@@ -181,13 +181,7 @@ def hsv(hue: Any, saturation: Any = 1.0, value: Any = 1.0) -> NDArray[np.float64
 
 # Compiled without reference counting (`_nrt`), which no kernel needs as none allocates, and with everything
 # inlined: five to ten times as fast.
-OPTIONS: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "forceinline": True,
-    "_nrt": False,
-}
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
 
 
 def _compiled(function: Any) -> Any:
@@ -402,11 +396,8 @@ def _hit_triangle(o, d, s):
     oz = o[2] + s[2] / 3
     nearest = math.inf
     for ex, ez in RODS:
-        across = (
-            ex * o[0] + ez * oz - middle,
-            squeeze * o[1],
-            ex * oz - ez * o[0],
-        )  # away from the centroid, y, along
+        # Across the rod, away from the centroid; across it, along y; along the rod.
+        across = (ex * o[0] + ez * oz - middle, squeeze * o[1], ex * oz - ez * o[0])
         towards = (ex * d[0] + ez * d[2], squeeze * d[1], ex * d[2] - ez * d[0])
         t = _hit_tube(across, towards, thick)
         outward = across[0] + t * towards[0] + middle
@@ -478,10 +469,7 @@ def _hit_grid(grid, o, d):
     """Walk from cell to cell under the ray until it meets floor or wall: distance and id."""
     rows, columns = grid.wall.shape
     x, y = o[0] / grid.cell + columns / 2, o[1] / grid.cell + rows / 2
-    column, row = (
-        min(max(int(x), 1), columns - 2),
-        min(max(int(y), 1), rows - 2),
-    )  # on the border's wall: inside
+    column, row = min(max(int(x), 1), columns - 2), min(max(int(y), 1), rows - 2)  # inside, if on the border
     step_x, step_y = (1 if d[0] > 0 else -1), (1 if d[1] > 0 else -1)
     pace_x, pace_y = abs(grid.cell / d[0]), abs(grid.cell / d[1])
     leave_x = pace_x * abs(column + (d[0] > 0) - x)

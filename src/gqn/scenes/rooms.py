@@ -6,7 +6,7 @@ Scenes and descriptions are in metres; camera positions are in released units (`
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ HALF = 3.5  # metres from the centre to a wall
 HEIGHT = 2.03  # of the walls
 EYE = 0.767  # height of the cameras
 RADIUS = 3.5  # of the camera ring, which touches the walls
+FREE = 3.3  # free cameras have |x| and |y| below this,
+NEAR = 0.35  # keep this distance from objects,
+AIM = 2.0  # and look at a point whose |x| and |y| are below this; a guess, as all ten genuine views look inwards
 FOV = 50.0  # degrees
 BLUR = 0.5  # pixels
 
@@ -93,7 +96,7 @@ class Family:
     object_rotations.
     """
 
-    camera: str = "ring"  # or "free"
+    camera: Literal["ring", "free"] = "ring"
     object_rotations: bool = True  # about the vertical
     hold_out: bool = False  # leave out the pairs of shape and hue of HELD_OUT
     only_held_out: bool = False  # show nothing but them
@@ -131,7 +134,6 @@ class Family:
                 x, y = rng.uniform(-FREE, FREE, 2)
                 if all(math.dist((x, y), o.place) > o.radius + NEAR for o in scene.objects):
                     break
-            # The ten genuine free views all look inwards: face a random point around the centre. A guess.
             aim = rng.uniform(-AIM, AIM, 2)
             pose[i] = x, y, EYE, -math.atan2(aim[1] - y, aim[0] - x), 0
         pose[:, :3] /= UNIT
@@ -166,11 +168,6 @@ class Family:
         }
 
 
-FREE = 3.3  # free cameras have |x| and |y| below this
-NEAR = 0.35  # and keep this distance from objects
-AIM = 2.0
-
-
 def ring(yaw: NDArray[np.float64]) -> Cameras:
     """Cameras (K,) on the ring that face the centre, looking along `yaw`."""
     zero = np.zeros_like(yaw)
@@ -180,15 +177,12 @@ def ring(yaw: NDArray[np.float64]) -> Cameras:
 
 
 def from_description(description: dict[str, Any]) -> Scene:
-    """The scene of a fitted description: metres, radians, albedo in [0, 1], origin in the middle of the
-    floor.
+    """The scene of a fitted description: metres, radians, albedo in [0, 1], origin in the middle of the floor.
 
-    - `objects`: a list of {`shape`: one of SHAPES, `place`: [x, y], `size`: [half-width, half-depth, full
-      height] or
-      a sphere's radius, `yaw`: 0 if missing, `colour`}
+    - `objects`: a list of {`shape`: one of SHAPES, `place`: [x, y], `size`: [half-width, half-depth, full height]
+      or a sphere's radius, `yaw`: 0 if missing, `colour`}
     - `lamp`: [x, y], or its `place` with any of the other fields of `Light`
-    - optional: `wall` and `floor` (names in `textures`), `wall_albedo` and `floor_albedo` (instead of
-      theirs),
+    - optional: `wall` and `floor` (names in `textures`), `wall_albedo` and `floor_albedo` (instead of theirs),
       `half_size` and `wall_height` of the room, `sky`
     """
     objects = []
