@@ -214,7 +214,7 @@ PRESETS = {
         learning_rate_initial=2e-3,
         learning_rate_final=2e-5,
         learning_rate_fraction=1.0,
-        num_train_samples=48_000,
+        num_train_samples=40_000,
         val_freq=8_000,
         precision="bf16-mixed",
     ),
