@@ -85,6 +85,10 @@ def test_dry_run(capsys, preset):
         (["train", "demo", "--kernel-size", "4"], "must be odd"),
         (["train", "demo", "--config", "nowhere.toml"], "cannot read nowhere.toml"),
         (["train", "demo", "--nonsense", "1"], "--nonsense"),
+        (["train", "demo", "--devices", "0"], "devices must be at least 1"),
+        (["train", "demo", "--seed", "-1"], "seed must be"),
+        (["train", "demo", "--hold-out", "--dry-run"], "no documented hold-out"),
+        (["figure", "nowhere.png", "RUN"], "cannot import nowhere.png"),
         (["train", "demo", "--num-steps", "many"], "many"),
         (["train", "demo", "--logdir", "/proc/nowhere"], "cannot write the run folder"),
         (["eval", "nowhere"], "there is no run folder nowhere"),
@@ -112,7 +116,11 @@ def test_misspelt_toml_key(capsys, tmp_path):
     file.write_text("num_step = 3\n")
     code, _, err = run(capsys, "train", "demo", "--config", str(file), "--dry-run")
     assert code == 2 and "my.toml" in err and "Did you mean 'num_steps'?" in err
-    for text, says in (("num_steps = 'x'", "must be a int"), ("num_steps = = 3", "not valid TOML")):
+    for text, says in (
+        ("num_steps = 'x'", "must be a int"),
+        ("num_steps = = 3", "not valid TOML"),
+        ("representation = 'towr'", "Did you mean 'tower'?"),
+    ):
         file.write_text(text)
         code, _, err = run(capsys, "train", "demo", "--config", str(file), "--dry-run")
         assert code == 2 and says in err
@@ -160,3 +168,12 @@ def test_raise_of_a_wrong_config():
 def test_help_does_not_import_torch():
     code = "import sys, gqn.cli, gqn.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
+
+
+@pytest.mark.parametrize(("preset", "size"), [("founding", 84), ("demo", 32)])
+def test_another_dataset_brings_its_size_and_context(capsys, preset, size):
+    code, out, _ = run(capsys, "train", preset, "-d", "mazes", "--dry-run")
+    assert code == 0 and f'"image_size": {size}' in out and "mazes" in out
+    assert (
+        '"max_context_size": 5' in run(capsys, "train", "paper", "--dataset-name", "rooms_ring_camera", "--dry-run")[1]
+    )

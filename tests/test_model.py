@@ -130,6 +130,22 @@ def test_three_verbs(make):
         assert not torch.equal(draw[0], draw[2])
 
 
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_several_queries_are_answered_as_one_by_one(name):
+    """Each of two scenes' four queries from its own scene and camera, with the noise of its place."""
+    model, task = small(dict(representation=name)), made_up(batch=2, context=3, queries=4)
+    for core in model.cores:  # no noise: all latents are their means
+        core.generate = lambda constant, z, generation, core=core: core.generation(
+            constant["generation"], [torch.zeros_like(z)], generation
+        )
+    representation = model.represent(task.context)
+    together = model.sample(representation, task.query.cameras)
+    alone = [model.sample(representation, task.query.cameras[:, q : q + 1]) for q in range(4)]
+    torch.testing.assert_close(together, torch.cat(alone, 1), rtol=1e-4, atol=1e-5)
+    first = model.sample(model.represent(task.context[:1]), task.query.cameras[:1])
+    torch.testing.assert_close(together[:1], first, rtol=1e-4, atol=1e-5)
+
+
 def test_order_of_context_views_does_not_matter():
     for name in REPRESENTATIONS:
         model, task = small(dict(representation=name)), made_up()
@@ -158,8 +174,14 @@ def test_lattice_projects_as_the_cameras_do():
     assert visible.float().mean() > 0.5
     half_diagonal = 0.75 * math.radians(20.5) / 16
     assert (ray * towards).sum(-1)[visible].min() > math.cos(half_diagonal)
-    middle = model._along(task.query.cameras)[:, :, :, 1:3, 1:3]
+    along = model._along(task.query.cameras)
+    middle = along[:, :, :, 1:3, 1:3]
     assert (middle.abs() <= 1.0001).all()
+    origin, rays = task.query.cameras.rays(4, 4)
+    reached = along * 0.4 - origin[:, :, None, None, None]
+    depth = reached.norm(dim=-1)
+    torch.testing.assert_close(reached, depth[..., None] * rays[:, :, None], atol=1e-4, rtol=0)
+    assert (depth[:, :, 1:, 1:3, 1:3] > depth[:, :, :-1, 1:3, 1:3]).all()  # front to back
 
 
 # Mistakes that other implementations made, as listed in the notes of the project.

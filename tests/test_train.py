@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from conftest import needs_gpu
 from gqn import checkpoint
+from gqn import config as configs
 from gqn import train as training
 from gqn.config import Config, Place
 from gqn.errors import BadInput
@@ -134,22 +136,38 @@ def test_mistake_10_killed_and_resumed(straight, tmp_path, monkeypatch, moments)
     assert steps == [4, 8, 12]
 
 
-def test_killed_while_saving(straight, tmp_path, monkeypatch):
-    """A checkpoint cut short never takes the place of a whole one."""
+def copied(folder, to):
+    shutil.copytree(folder, to)
+    return to
 
-    def cut_short(state, path):
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "LOG_EVERY", 4)
-        train(dataclasses.replace(TOY), HERE, tmp_path / "run")
-    (tmp_path / "run" / "model.safetensors").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", cut_short)
-        with pytest.raises(KeyboardInterrupt):
-            checkpoint.save(tmp_path / "run", {"step": 0}, best=False)
-    assert checkpoint.load_state(tmp_path / "run", print)["step"] == 12
+def test_killed_while_saving(straight, tmp_path):
+    """What a SIGKILL leaves at each moment of a save: the newest whole state is found, and the next save works."""
+    state = checkpoint.load_state(straight, print)
+    cut = b"half"
+    for name, moment in {
+        "while writing": lambda run: (run / "..new.ckpt.part").write_bytes(cut),
+        "before the latest steps back": lambda run: shutil.copy(run / "latest.ckpt", run / ".new.ckpt"),
+        "before the new one steps in": lambda run: (run / "latest.ckpt").rename(run / "previous.ckpt"),
+        "while writing the best": lambda run: (run / ".best.ckpt.part").write_bytes(cut),
+    }.items():
+        run = copied(straight, tmp_path / name)
+        moment(run)
+        assert checkpoint.load_state(run, print)["step"] == 12
+        checkpoint.save(run, state, best=True)
+        assert checkpoint.load_state(run, print)["step"] == 12
+        assert torch.load(run / "best.ckpt", weights_only=True)["step"] == 12
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_good_one(straight, tmp_path, monkeypatch):
+    run = copied(straight, tmp_path / "run")
+    (run / "latest.ckpt").write_bytes(b"damaged")
+    state = checkpoint.load_state(run, print)
+    assert state["step"] == 8
+    monkeypatch.setattr(os, "replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt))  # killed in the save
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(run, state, best=False)
+    assert checkpoint.load_state(run, print)["step"] == 8
 
 
 def test_full_disk_is_a_clear_line_and_loses_nothing(tmp_path, monkeypatch):
@@ -182,9 +200,9 @@ def test_truncated_checkpoint_falls_back(straight, tmp_path):
 
 
 def test_a_finished_run_is_left_as_it_is(straight):
-    before = (straight / "model.safetensors").read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in straight.iterdir()}
     train(TOY, HERE, straight)
-    assert (straight / "model.safetensors").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in straight.iterdir()} == before
 
 
 def test_another_config_is_refused(straight):
@@ -207,13 +225,33 @@ def test_other_files_are_left_alone(tmp_path):
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_loss_that_is_not_finite_names_step_term_and_checkpoint(tmp_path, monkeypatch):
-    def poisoned(config, samples):
-        return 0.7, float("nan") if samples == 20 else 1e-3
+@pytest.mark.parametrize(
+    ("samples", "says"), [(20, r"log_likelihood is not finite at step 6"), (28, r"weight .* step 8")]
+)
+def test_what_is_not_finite_is_named_and_never_saved(tmp_path, monkeypatch, samples, says):
+    """Poison after step 5, and in the very step whose weights are to be saved."""
+
+    def poisoned(config, seen):
+        return 0.7, float("nan") if seen == samples else 1e-3
 
     monkeypatch.setattr(training, "schedule", poisoned)
-    with pytest.raises(NotFinite, match=r"log_likelihood is not finite at step 6: .*latest\.ckpt"):
+    with pytest.raises(NotFinite, match=rf"{says}.*: the last good checkpoint is .*latest\.ckpt"):
         train(TOY, HERE, tmp_path / "run")
+    state = checkpoint.load_state(tmp_path / "run", print)
+    assert state["step"] == 4 and all(weight.isfinite().all() for weight in state["model"].values())
+
+
+def test_what_a_kill_leaves_of_a_new_folder_is_no_obstacle(straight, tmp_path):
+    """A kill while the config was written; a folder that has a config but no state yet may take another config."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".config.json.part").write_text("{")
+    train(TOY, HERE, run)
+    assert same_weights(straight, run)
+    other = tmp_path / "other"
+    training.open_folder(other, dataclasses.replace(TOY, seed=9), resume=True)
+    train(TOY, HERE, other)
+    assert same_weights(straight, other)
 
 
 def test_workers_do_not_change_the_result(straight, tmp_path):
@@ -234,8 +272,12 @@ def test_gpu_is_refused_where_there_is_none(tmp_path, monkeypatch):
 
 @needs_gpu
 def test_trains_on_a_gpu(tmp_path):
+    half = dataclasses.replace(TOY, num_train_samples=24)
+    train(half, Place(gpu=True), tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(configs.as_json(TOY))
+    (tmp_path / "run" / "model.safetensors").unlink()
     train(TOY, Place(gpu=True), tmp_path / "run")
-    assert (tmp_path / "run" / "predictions.png").exists()
+    assert records(tmp_path / "run", "val")[-1]["step"] == 12
 
 
 def test_two_processes_train_as_one(tmp_path):

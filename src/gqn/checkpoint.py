@@ -1,12 +1,13 @@
 """What a run keeps on disk, written so that a kill at any moment leaves it whole, and how a run is opened again.
 
 config.json              the resolved config
-latest.ckpt previous.ckpt   training state after the last and the last but one validation
+latest.ckpt previous.ckpt   the last training state, and the one before it
 best.ckpt                training state at the best validation so far
 model.safetensors        final weights
 """
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,54 +18,66 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gqn import config as configs
+from gqn import files
 from gqn.config import Config
 from gqn.errors import BadInput
 from gqn.models.gqn import GQN
 
 LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG, PICTURE = "model.safetensors", "config.json", "predictions.png"
 
 
 def write(path: Path, write_to: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all: beside its place, flushed to disk, then moved there; BadInput if it cannot."""
-    part = path.with_name(f".{path.name}.part")
+    """`gqn.files.write`, with BadInput if the file cannot be written."""
     try:
-        write_to(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        files.write(path, write_to)
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is a RuntimeError to torch.save
         raise BadInput(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save(folder: Path, state: dict[str, Any], best: bool) -> None:
     """Store a training state as the latest; the one before stays, and the best is kept beside them."""
-    latest = folder / LATEST
-    write(folder / ".new", lambda part: torch.save(state, part))
+    latest, new = folder / LATEST, folder / ".new.ckpt"
+    write(new, lambda part: torch.save(state, part))
+    if best:
+        write(folder / BEST, lambda part: shutil.copyfile(new, part))
     if latest.exists():
         os.replace(latest, folder / PREVIOUS)
-    os.replace(folder / ".new", latest)
-    if best:
-        write(folder / BEST, lambda part: part.hardlink_to(latest))
+    os.replace(new, latest)
 
 
 def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
     """The newest training state of a run that can be read, or None if it has none yet.
 
-    A damaged file is named through `say` and the previous one taken; BadInput if there is a file and none can be read.
+    A damaged file is named through `say`, moved aside and the one before it taken; BadInput if there is a file and
+    none can be read.
     """
     found = [path for name in (LATEST, PREVIOUS) if (path := folder / name).exists()]
+    damaged = []
     for path in found:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             say(f"{path} is damaged ({reason.split('. ')[0]}): trying the checkpoint before it")
+            damaged.append(path)
+        else:
+            for bad in damaged:  # it must not take the place of the good one at the next save
+                bad.replace(bad.with_suffix(".damaged"))
+            return state
     if found:
         raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with --no-resume")
     return None
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run has anything to lose yet."""
+    return any((folder / name).exists() for name in (LATEST, PREVIOUS, WEIGHTS))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has its final weights, which are what it writes last."""
+    return (folder / WEIGHTS).exists()
 
 
 def build(config: Config) -> GQN:

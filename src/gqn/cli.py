@@ -16,6 +16,7 @@ Generative Query Networks: train, measure and show them.
   train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
   eval RUN                 measure a run on held-out scenes, beside the floors
   figure NAME RUN          draw a figure of a run (figure scenes DATASET: of a dataset)
+  data COMMAND             render, look at and check files of scenes (gqn data --help)
 """
 
 
@@ -61,9 +62,12 @@ def train(argv: list[str]) -> int:
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", type=Path)
+    first.add_argument("-d", "--dataset-name", "--dataset_name")
     given, rest = first.parse_known_args(argv)
     if given.config:
         base = configs.read_toml(given.config, base)
+    if given.dataset_name:
+        base = base.on(given.dataset_name)
     options = tyro.cli(
         Options,
         prog="gqn train [PRESET] [--config FILE.toml]",
@@ -83,17 +87,22 @@ def train(argv: list[str]) -> int:
     try:
         train(config, place, folder)
     except Stopped as stopped:
-        console.print(str(stopped))
-        return 128 + stopped.signum
-    console.print(f"done: {folder} (weights model.safetensors, picture predictions.png; next: gqn eval {folder})")
+        if stopped.first:
+            console.print(str(stopped))
+        return 128 + stopped.signum if stopped.first else 0
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        console.print(f"done: {folder} (model.safetensors, predictions.png; next: gqn eval {folder})")
     return 0
 
 
 def _dry_run(config, folder: Path) -> int:
-    from gqn import checkpoint
-    from gqn import config as configs
+    import torch
 
-    model = checkpoint.build(config)
+    from gqn import config as configs
+    from gqn.models.gqn import GQN
+
+    with torch.device("meta"):  # counted, not allocated
+        model = GQN(**config.model())
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     print(configs.as_json(config), end="")
     print(f"run folder: {folder}")
@@ -148,10 +157,17 @@ def figure(argv: list[str]) -> int:
     return 0
 
 
+def data(argv: list[str]) -> int:
+    """`gqn data render | info | verify`: files of scenes, in the released format."""
+    from gqn.data import commands
+
+    return commands.main(argv)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "figure": figure}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "figure": figure, "data": data}

@@ -9,7 +9,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tyro.conf import arg
 
@@ -77,6 +77,8 @@ class Config:
     """Tasks per step, over all devices."""
     learning_rate_initial: Annotated[float, _short("-ri")] = 5e-4
     """Adam's learning rate at the start."""
+    learning_rate_warmup: int = 0
+    """Training samples over which it first rises from zero; without, a high one silences the latents for good."""
     learning_rate_final: Annotated[float, _short("-rf")] = 4e-4
     """Adam's learning rate in the end."""
     learning_rate_fraction: float = 0.8
@@ -110,8 +112,25 @@ class Config:
                 raise BadInput(f"{_flag(name)} must be odd, not {getattr(self, name)}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if type(value) in (int, float) and field.name != "seed" and not value > 0:
+            if type(value) in (int, float) and not (value > 0 or (value == 0 and field.default == 0)):
                 raise BadInput(f"{_flag(field.name)} must be positive, not {value}")
+            if get_origin(field.type) is Literal and value not in get_args(field.type):
+                raise BadInput(lookup.unknown(_flag(field.name), str(value), get_args(field.type)))
+        if self.hold_out and DATASETS[self.dataset_name].family != "rooms":
+            raise BadInput(f"{self.dataset_name} has no documented hold-out: leave --hold-out away")
+
+    def on(self, dataset: str) -> "Config":
+        """The same for another dataset: the released size stays the released one, and context views that exist."""
+        if dataset not in DATASETS:
+            raise BadInput(lookup.unknown("dataset", dataset, DATASETS))
+        here, there = DATASETS[self.dataset_name], DATASETS[dataset]
+        size = there.image_size if self.image_size == here.image_size else self.image_size
+        return dataclasses.replace(
+            self,
+            dataset_name=dataset,
+            image_size=size,
+            max_context_size=min(self.max_context_size, there.max_context),
+        )
 
     @property
     def steps(self) -> int:
@@ -142,7 +161,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what a run takes place: nothing here changes its result."""
+    """Where and on what a run takes place; of these only `devices` and `gpu` change its result, within the noise."""
 
     logdir: Path = Path("log")
     """Folder that run folders go into."""
@@ -212,6 +231,7 @@ PRESETS = {
         pixel_std_fraction=0.5,
         batch_size=16,
         learning_rate_initial=2e-3,
+        learning_rate_warmup=3_200,
         learning_rate_final=2e-5,
         learning_rate_fraction=1.0,
         num_train_samples=40_000,
@@ -245,7 +265,7 @@ def read(path: Path) -> Config:
         return Config().replaced(json.loads(path.read_text()), str(path))
     except OSError as error:
         raise BadInput(f"{path.parent} holds no run: cannot read {path.name} ({error.strerror})") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, AttributeError) as error:  # not JSON, not text, not a table
         raise BadInput(f"{path} is damaged: {error}") from error
 
 

@@ -118,5 +118,6 @@ def _summary(parts: Iterable[dict[str, Tensor]], scenes: int) -> dict[str, dict[
     parts = list(parts)
     values = {name: torch.cat([p[name] for p in parts])[:scenes].double() for name in parts[0]}
     return {
-        name: {"mean": v.mean().item(), "stderr": (v.std() / math.sqrt(len(v))).item()} for name, v in values.items()
+        name: {"mean": v.mean().item(), "stderr": (v.std(correction=min(1, len(v) - 1)) / math.sqrt(len(v))).item()}
+        for name, v in values.items()
     }

@@ -96,7 +96,7 @@ class Journal:
             part.write_text("".join(line + "\n" for line in kept))
             os.replace(part, path)
         self.lines = open(path, "a", buffering=1)  # noqa: SIM115
-        self.events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self.events = SummaryWriter(str(folder), purge_step=step + 1)
 
     def numbers(self, kind: str, step: int, samples: int, values: dict[str, Any]) -> None:
         """Record values of one kind ("train" or "val"): floats, or lists with a float per generation step."""
@@ -121,8 +121,12 @@ class Journal:
         """Predicted images."""
         if self.active:
             self.events.add_image("predictions", np.asarray(image), step, dataformats="HWC")
+            self.events.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
         if self.active:
             self.lines.close()
             self.events.close()

@@ -21,7 +21,10 @@ def load(room: str, name: str) -> ModuleType:
     Raises BadInput for an unknown name, with the nearest known one.
     """
     if "." in name:
-        return importlib.import_module(name)
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise BadInput(f"cannot import {name}: {error}") from error
     if name not in (known := names(room)):
         raise BadInput(unknown(f"name in {room}", name, known))
     return importlib.import_module(f"gqn.{room}.{name}")

@@ -21,7 +21,7 @@ def mae(answer: Tensor, truth: Tensor) -> Tensor:
 
 def psnr(answer: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB; of one image, so that a mean of it is a mean over images."""
-    return -10 * torch.log10(mse(answer, truth))
+    return -10 * torch.log10(mse(answer, truth).clamp(min=1e-10))  # equal images: 100 dB
 
 
 METRICS = {"mse": mse, "rmse": rmse, "mae": mae, "psnr": psnr}

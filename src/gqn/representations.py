@@ -148,7 +148,7 @@ class Lattice(nn.Module):
             where, in_view = self._project(cameras)
             x = F.grid_sample(x.float(), where, align_corners=False) * in_view
         x = torch.cat([x, x.square(), in_view], 1)
-        return x.unflatten(2, (self.points, self.points)).squeeze(-1)
+        return x.unflatten(2, (self.points, self.points))
 
     def _project(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Where lattice points fall in the images, (N, P P, P, 2) in -1..1, and whether they do, (N, 1, P P, P)."""

@@ -2,9 +2,12 @@
 
 import logging
 import math
+import os
 import shutil
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from torch import Tensor
+from torch import Tensor, nn
 
 from gqn import checkpoint
 from gqn import config as configs
@@ -29,6 +32,7 @@ from gqn.views import Task
 
 LOG_EVERY = 50  # steps between two records of the training loss
 VALIDATION_SEED = 1  # of the validation tasks, which are the same for every run
+SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
 PICTURED = 4  # validation tasks that TensorBoard shows
 
 
@@ -39,8 +43,9 @@ class NotFinite(BadInput):
 class Stopped(Exception):
     """A signal stopped the run; its state was saved first."""
 
-    def __init__(self, signum: int, step: int):
+    def __init__(self, signum: int, step: int, first: bool):
         self.signum = signum
+        self.first = first  # of the ranks, the one that speaks
         super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; the same command resumes")
 
 
@@ -48,13 +53,20 @@ def train(config: Config, place: Place, folder: Path) -> None:
     """Train what `config` describes, or go on with it, until `folder` holds final weights and a picture.
 
     Raises BadInput if the folder cannot be used, NotFinite if the loss leaves the finite numbers, Stopped on SIGINT
-    and SIGTERM. Everything is a function of (config, step), so that a run that was stopped and resumed, however often,
+    and SIGTERM. Everything is a function of (config, devices, step): a run that was stopped and resumed, however often,
     ends with the weights of one that never was.
     """
     fabric = start(config, place)
+    with together(fabric):
+        _train(fabric, config, place, folder)
+
+
+def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     if fabric.is_global_zero:
         open_folder(folder, config, place.resume)
     fabric.barrier()
+    if checkpoint.finished(folder):
+        return
 
     plain = checkpoint.build(config)
     adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial)
@@ -62,19 +74,20 @@ def train(config: Config, place: Place, folder: Path) -> None:
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
         plain.load_state_dict(state["model"])
-        adam.load_state_dict(state["optimizer"])
         done, best = state["step"], state["best"]
         say(f"{folder}: going on after step {done} of {config.steps}")
     model, optimizer = fabric.setup(plain, adam)
+    if state is not None:
+        adam.load_state_dict(state["optimizer"])  # now that the weights are on their device, as its state must be
 
     tasks = training_tasks(config, place, fabric, done)
-    held_out = [task.to(fabric.device) for task in validation_tasks(config)]
-    journal = Journal(folder, done, active=fabric.is_global_zero)
+    held_out = [t.to(fabric.device) for t in validation_tasks(config)] if fabric.is_global_zero else []
     recent: list[dict[str, Tensor]] = []
     numbers, waited = "", 0.0
     size = config.batch_size
     with (
         _signals() as stop,
+        Journal(folder, done, active=fabric.is_global_zero) as journal,
         Reporter("train", config.steps * size, done * size, "samples", active=fabric.is_global_zero) as report,
     ):
         for step in range(done, config.steps):
@@ -93,7 +106,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
             done, samples = step + 1, (step + 1) * size
 
             recent.append(averages(score, prediction.kl))
-            if len(recent) == LOG_EVERY or done == config.steps:
+            if done % LOG_EVERY == 0 or done == config.steps:
                 values = {name: over_ranks(fabric, [r[name] for r in recent]) for name in recent[0]}
                 recent.clear()
                 numbers = "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items())
@@ -108,6 +121,8 @@ def train(config: Config, place: Place, folder: Path) -> None:
 
             signum = agreed(fabric, stop.signum)
             due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
+            if due or signum:
+                check_weights(plain, done, folder)
             if fabric.is_global_zero and (due or signum):
                 improved = False
                 if due:
@@ -124,19 +139,37 @@ def train(config: Config, place: Place, folder: Path) -> None:
                 }
                 checkpoint.save(folder, state, best=improved)
             if signum:
-                raise Stopped(signum, done)
-    journal.close()
+                fabric.barrier()  # until the first rank has saved
+                raise Stopped(signum, done, fabric.is_global_zero)
     if fabric.is_global_zero:
-        checkpoint.save_weights(folder, plain)
         picture = predictions.draw(predictions.compute(config, plain.cpu()))
-        checkpoint.write(folder / "predictions.png", lambda part: picture.save(part, "PNG"))
+        checkpoint.write(folder / checkpoint.PICTURE, lambda part: picture.save(part, "PNG"))
+        checkpoint.save_weights(folder, plain)
+    fabric.barrier()
 
 
-SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """A rank that fails ends at once, which ends the others: none is left waiting for an answer that never comes."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception as error:
+        if fabric.world_size == 1:
+            raise
+        if isinstance(error, BadInput):
+            print(f"gqn: {error}", file=sys.stderr)
+        elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
+            print(f"gqn: process {fabric.global_rank} ends, as another process of this run ended", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(2)
 
 
 class Autocast(MixedPrecision):
-    """bfloat16 inside the model only: cameras rounded to it would look elsewhere."""
+    """bfloat16 inside the model only: it places the lattice by cameras that are not rounded."""
 
     def convert_input(self, data):
         return data
@@ -144,24 +177,23 @@ class Autocast(MixedPrecision):
 
 def schedule(config: Config, samples: int) -> tuple[float, float]:
     """Pixel std and learning rate after `samples` training samples."""
-    return (
-        anneal(
-            samples,
-            config.pixel_std_initial,
-            config.pixel_std_final,
-            round(config.pixel_std_fraction * config.num_train_samples),
-        ),
-        anneal(
-            samples,
-            config.learning_rate_initial,
-            config.learning_rate_final,
-            round(config.learning_rate_fraction * config.num_train_samples),
-        ),
+    whole = config.num_train_samples
+    pixel_std = anneal(
+        samples, config.pixel_std_initial, config.pixel_std_final, round(config.pixel_std_fraction * whole)
     )
+    learning_rate = anneal(
+        samples,
+        config.learning_rate_initial,
+        config.learning_rate_final,
+        round(config.learning_rate_fraction * whole),
+    )
+    return pixel_std, learning_rate * anneal(samples, 0.0, 1.0, config.learning_rate_warmup)
 
 
 def start(config: Config, place: Place) -> Fabric:
     """The engine on the devices asked for."""
+    if place.devices < 1 or place.workers < 0:
+        raise BadInput("devices must be at least 1, and workers at least 0")
     if place.gpu and torch.cuda.device_count() < place.devices:
         raise BadInput(
             f"--gpu asks for {place.devices} GPU(s) and {torch.cuda.device_count()} can be used here: "
@@ -170,7 +202,11 @@ def start(config: Config, place: Place) -> Fabric:
     if config.batch_size % place.devices:
         raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
     kind = "cuda" if place.gpu else "cpu"
-    plugins: list[Any] = [Autocast("bf16-mixed", kind)] if config.precision == "bf16-mixed" else []
+    bf16 = config.precision == "bf16-mixed"
+    if bf16 and not place.gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        console.print("this CPU has no bfloat16 arithmetic: training in float32")
+        bf16 = False
+    plugins: list[Any] = [Autocast("bf16-mixed", kind)] if bf16 else []
     fabric = Fabric(accelerator=kind, devices=place.devices, plugins=plugins)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric.launch()
@@ -181,21 +217,24 @@ def open_folder(folder: Path, config: Config, resume: bool) -> None:
     """Make the run's folder, or check that it holds a run of this very config; `resume` False empties it first."""
     path = folder / checkpoint.CONFIG
     try:
+        if path.exists() and resume and checkpoint.begun(folder):
+            if differ := configs.differences(config, configs.read(path)):
+                raise BadInput(
+                    f"{folder} holds a run of another config ({'; '.join(differ)}): "
+                    "give this one a --run-suffix, or start over with --no-resume"
+                )
+            return
         if path.exists():
-            if resume:
-                if differ := configs.differences(config, configs.read(path)):
-                    raise BadInput(
-                        f"{folder} holds a run of another config ({'; '.join(differ)}): "
-                        "give this one a --run-suffix, or start over with --no-resume"
-                    )
-                return
-            shutil.rmtree(folder)
-        elif folder.exists() and any(folder.iterdir()):
+            gone = folder.with_name(f".{folder.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.rename(gone)
+            shutil.rmtree(gone)
+        elif folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
             raise BadInput(f"{folder} holds other files than a run's: give another --logdir or --run-suffix")
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
     except OSError as error:
         raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
+    checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
 
 
 def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> Iterator[Task]:
@@ -237,16 +276,28 @@ def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
 
 
 def check_finite(fabric: Fabric, score: Elbo, step: int, folder: Path) -> None:
-    """Raise NotFinite on every rank, naming the step, the term and the last good checkpoint."""
+    """Raise NotFinite on every rank if a term of the loss is not finite, naming it."""
     finite = [getattr(score, term).isfinite().all() for term in ("log_likelihood", "kl")]
     broken = agreed(fabric, 0 if all(finite) else 1 + int(finite[0]))
     if broken:
-        good = folder / checkpoint.LATEST
-        raise NotFinite(
-            f"{('log_likelihood', 'kl')[broken - 1]} is not finite at step {step}: "
-            + (f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet")
-            + "; a lower learning rate or --precision 32-true may help"
-        )
+        raise not_finite(("log_likelihood", "kl")[broken - 1], step, folder)
+
+
+def check_weights(model: nn.Module, step: int, folder: Path) -> None:
+    """Raise NotFinite rather than store weights that are not finite; the ranks' weights are the same."""
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise not_finite(f"weight {name}", step, folder)
+
+
+def not_finite(what: str, step: int, folder: Path) -> NotFinite:
+    """The error, naming the step, what broke, the last good checkpoint and the way out."""
+    good = folder / checkpoint.LATEST
+    return NotFinite(
+        f"{what} is not finite at step {step}: "
+        + (f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet")
+        + "; try a lower learning rate or --precision 32-true, with another --run-suffix"
+    )
 
 
 def agreed(fabric: Fabric, value: int) -> int:

@@ -1,6 +1,7 @@
 """Where scenes come from: `source(name, split)` gives the scenes of a dataset by index."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from gqn import lookup
 from gqn.data import jpeg
 from gqn.data.released import DATASETS
+from gqn.data.stored import find, stored
 from gqn.data.tasks import Source, rng
 from gqn.errors import BadInput
 from gqn.views import Views
@@ -17,17 +19,37 @@ from gqn.views import Views
 SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
 
 
-def source(name: str, split: str, image_size: int | None = None, hold_out: bool = False, jpeg: bool = True) -> Source:
-    """The scenes of a released dataset's name, rendered as they are asked for.
+def source(
+    name: str,
+    split: str,
+    image_size: int | None = None,
+    hold_out: bool = False,
+    jpeg: bool = True,
+    data: Path | None = None,
+    skip_damaged: bool = False,
+) -> Source:
+    """The scenes of a released dataset's name: rendered as they are asked for, or read from `data`.
 
-    `split` is "train" or "test"; `image_size` is the released one unless given. Frames of the released size take the
-    released files' JPEG coding unless `jpeg` is False, so that numbers on rendered and released data compare.
-    `hold_out` leaves out the family's documented combinations of factors, where it has any.
+    `split` is "train" or "test"; `image_size` is the released one unless given.
+
+    Rendered: frames of the released size take the released files' JPEG coding unless `jpeg` is False, so that numbers
+    on rendered and released data compare. `hold_out` leaves out the family's documented combinations of factors,
+    where it has any.
+
+    Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
+    antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
+    next one taken. Raises BadInput if there are no such files, or one cannot be used.
     """
     if name not in DATASETS:
         raise BadInput(lookup.unknown("dataset", name, DATASETS))
     row = DATASETS[name]
     family = lookup.load("scenes", row.family).Family(**row.options)
+    if data is not None:
+        if hold_out:
+            raise BadInput(
+                "a hold-out is of rendered scenes, stored ones are as they are: leave --hold-out or --data away"
+            )
+        return stored(find(data, name, split), image_size, family.fov, skip_damaged)
     if hold_out:
         if not hasattr(family, "hold_out"):
             raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")

@@ -5,7 +5,8 @@ A source maps a scene index to views:
     len(source)                      scenes of the split
     source.num_views                 views of each scene
     source.image_size                pixels of a side
-    source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8
+    source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8;
+                                     BadInput if they cannot be had
 
 All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
 ranks, gives the same batches, and to resume is to start at another step.
@@ -89,23 +90,25 @@ class Sampler:
 
 
 def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pin: bool = False) -> Iterator[Task]:
-    """The batches of `steps`, in order, made by `workers` processes ahead of need (0: in this one, when needed)."""
-    return iter(
-        DataLoader(
-            _Tasks(source),
-            batch_sampler=_Steps(sampler, steps),
-            collate_fn=_collate,
-            num_workers=workers,
-            pin_memory=pin,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_leave_signals_to_the_parent,
-        )
+    """The batches of `steps`, in order, made by `workers` processes ahead of need (0: in this one, when needed).
+
+    Raises the BadInput that the source raises when it comes to a scene that cannot be had.
+    """
+    loader = DataLoader(
+        _Tasks(source),
+        batch_sampler=_Steps(sampler, steps),
+        collate_fn=_collate,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals_to_the_parent,
     )
+    return _raised(iter(loader))  # workers start now
 
 
 def rng(*key: int) -> np.random.Generator:
     """A generator that is a function of the key alone."""
-    return np.random.default_rng(key)
+    return np.random.default_rng((len(key), *key))  # the length: numpy takes (5,) and (5, 0) for one
 
 
 def permuted(position: int, n: int, key: tuple[int, int]) -> int:
@@ -136,8 +139,11 @@ class _Tasks(Dataset):
     def __init__(self, source: Source):
         self.source = source
 
-    def __getitem__(self, request: Request) -> Task:
-        views = self.source.views(request.scene, np.concatenate([request.context, request.query]))
+    def __getitem__(self, request: Request) -> Task | BadInput:
+        try:
+            views = self.source.views(request.scene, np.concatenate([request.context, request.query]))
+        except BadInput as error:
+            return error  # raised in a worker it would reach the user as a traceback
         m = len(request.context)
         return Task(views[:m], views[m:])
 
@@ -153,10 +159,21 @@ class _Steps:
         return len(self.steps)
 
 
-def _collate(tasks: list[Task]) -> Task:
-    return Task(stack([t.context for t in tasks]), stack([t.query for t in tasks]))
+def _collate(tasks: list[Task | BadInput]) -> Task | BadInput:
+    if bad := [t for t in tasks if isinstance(t, BadInput)]:
+        return bad[0]
+    good = [t for t in tasks if isinstance(t, Task)]
+    return Task(stack([t.context for t in good]), stack([t.query for t in good]))
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def _raised(tasks: Iterator[Task | BadInput]) -> Iterator[Task]:
+    for task in tasks:
+        if isinstance(task, BadInput):
+            raise task
+        yield task
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """What a worker process does first."""
     for signum in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by a terminal or `timeout`
         signal.signal(signum, signal.SIG_IGN)

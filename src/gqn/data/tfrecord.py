@@ -41,9 +41,6 @@ Scene = tuple[list[bytes], NDArray[np.float32]]
 class Damaged(BadInput):
     """A record that cannot be used: the message names file, record, offset and reason."""
 
-    def __init__(self, message: str):  # one argument, so that it crosses process borders
-        super().__init__(message)
-
 
 # ---- files of records ------------------------------------------------------------------------------------------
 
@@ -65,8 +62,8 @@ class File:
     """A file of records that are read by number; open one with `opened`."""
 
     path: Path
-    offsets: Offsets  # (N + 1,): where record i begins; the last one is the file's size
-    modified: int  # time in ns: the file that was indexed
+    offsets: Offsets  # (N + 1,): where record i begins, and where the last one ends
+    state: tuple[int, int]  # size in bytes and modification time in ns of the file that was indexed
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -87,7 +84,7 @@ class File:
         try:
             handle = os.open(self.path, os.O_RDONLY)
             try:
-                if _state(os.fstat(handle)) != (self.offsets[-1], self.modified):
+                if _state(os.fstat(handle)) != self.state:
                     raise BadInput(f"{self.path} changed while it was in use: start again")
                 data = os.pread(handle, stop - start, start)
             finally:
@@ -106,45 +103,37 @@ class File:
         return _damaged(self.path, record, int(self.offsets[record]), reason)
 
 
-def opened(path: Path) -> File:
+def opened(path: Path, upto_damage: bool = False) -> File:
     """A file with its index: the stored one if the file is as it was when that was made, else a new one, stored.
 
     An index lies beside its file, or in the user's cache folder where that cannot be written. Raises Damaged if the
-    records do not follow each other to the end of the file.
+    records do not follow each other to the end of the file; `upto_damage` takes those that do.
     """
+    places = [path.with_name(path.name + ".index"), _cache() / f"{_digest(path)}.index"]
     try:
-        size, modified = _state(os.stat(path))
+        state = _state(os.stat(path))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    places = [path.with_name(path.name + ".index"), _cache() / f"{_digest(path)}.index"]
     for place in places:
-        if (offsets := _load(place, size, modified)) is not None:
-            return File(path, offsets, modified)
-    offsets = scan(path)
-    for place in places:
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _store(place, offsets, modified)
-            break
-        except OSError:  # read-only or full: an index only saves time
-            continue
-    return File(path, offsets, modified)
+        if (offsets := _load(place, state)) is not None:
+            return File(path, offsets, state)
+    file = scan(path, upto_damage)
+    if file.offsets[-1] == file.state[0]:
+        _store(places, file)
+    return file
 
 
-def scan(path: Path, upto_damage: bool = False) -> Offsets:
-    """Where the records of a file begin, and where the last ends: (N + 1,). Reads their lengths only.
-
-    Raises Damaged where a length is damaged or the file ends within a record; `upto_damage` returns what is before.
-    """
+def scan(path: Path, upto_damage: bool = False) -> File:
+    """A file, its index built by reading the lengths of all records. Raises as `opened`; stores nothing."""
     offsets, at = [0], 0
     try:
         with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
+            state = _state(os.fstat(file.fileno()))
+            if state[0] == 0:
                 raise BadInput(f"{path} is empty: fetch or render it again")
-            while at < size:
+            while at < state[0]:
                 head = os.pread(file.fileno(), HEAD, at)
-                if reason := _bad_head(head, size - at):
+                if reason := _bad_head(head, state[0] - at):
                     if upto_damage:
                         break
                     raise _damaged(path, len(offsets) - 1, at, reason)
@@ -152,7 +141,7 @@ def scan(path: Path, upto_damage: bool = False) -> Offsets:
                 offsets.append(at)
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    return np.array(offsets, np.int64)
+    return File(path, np.array(offsets, np.int64), state)
 
 
 def _bad_head(head: bytes, left: int) -> str | None:
@@ -189,17 +178,25 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
 
 
-def _store(place: Path, offsets: Offsets, modified: int) -> None:
-    """An index file is a numpy array: version, modification time in ns, offsets (the last is the file's size)."""
+def _store(places: list[Path], index: File) -> None:
+    """Write an index to the first place that can be written.
+
+    It is a numpy array: version, modification time in ns, offsets, of which the last is the file's size.
+    """
 
     def write_to(part: Path) -> None:
         with open(part, "wb") as file:
-            np.save(file, np.concatenate([[VERSION, modified], offsets]).astype("<i8"))
+            np.save(file, np.concatenate([[VERSION, index.state[1]], index.offsets]).astype("<i8"))
 
-    files.write(place, write_to)
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            return files.write(place, write_to)
+        except OSError:  # read-only or full: an index only saves time
+            continue
 
 
-def _load(place: Path, size: int, modified: int) -> Offsets | None:
+def _load(place: Path, state: tuple[int, int]) -> Offsets | None:
     """The offsets of an index file, or None if there is none that is whole and of the file as it is."""
     try:
         index = np.load(place, allow_pickle=False)
@@ -207,6 +204,7 @@ def _load(place: Path, size: int, modified: int) -> Offsets | None:
         return None
     if index.dtype != np.dtype("<i8") or index.ndim != 1 or len(index) < 4:
         return None
+    size, modified = state
     offsets = index[2:]
     rises = offsets[0] == 0 and (np.diff(offsets) >= HEAD + TAIL).all()
     return offsets if (*index[:2], offsets[-1]) == (VERSION, modified, size) and rises else None

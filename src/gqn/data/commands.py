@@ -1,0 +1,122 @@
+"""`gqn data`: the commands about files of scenes."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from gqn.errors import BadInput
+
+
+def main(argv: list[str]) -> int:
+    """Run `gqn data COMMAND`; returns its exit code."""
+    parser = argparse.ArgumentParser("gqn data", description="Files of scenes, in the released format.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = commands.add_parser(
+        "render",
+        help="render a dataset to files",
+        description="Render a dataset to DIR/NAME/{train,test}/*.tfrecord, in the released format. The same command "
+        "goes on after a stop; the bytes do not depend on the number of workers.",
+    )
+    add.set_defaults(run=_render)
+    add.add_argument("name", metavar="NAME", help="dataset, by its released name")
+    add.add_argument("--scenes", type=_count, required=True, metavar="N", help="training scenes")
+    add.add_argument("--test-scenes", type=_count, metavar="N", help="held-out scenes (default: a tenth of --scenes)")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
+    add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
+    add.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every N-th file, from the I-th on"
+    )
+    add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
+    add.add_argument("--scenes-per-file", type=_count, metavar="F", help="default: 15,000 views' worth")
+    add.add_argument("--image-size", type=_count, metavar="S", help="side in pixels (default: as released)")
+    add.add_argument("--hold-out", action="store_true", help="without the family's documented combinations of factors")
+
+    add = commands.add_parser(
+        "info",
+        help="say what files hold",
+        description="Files, scenes, views, sizes and camera ranges, and a picture of some scenes.",
+    )
+    add.set_defaults(run=_info)
+    add.add_argument("path", type=Path, metavar="PATH", help="a .tfrecord file, or a folder with some at any depth")
+    add.add_argument(
+        "--sheet", type=Path, default=Path("contact_sheet.png"), help="picture file (default: %(default)s)"
+    )
+
+    add = commands.add_parser(
+        "verify",
+        help="check every record",
+        description="Check the checksums, images and counts of every record; name those that are damaged, and exit "
+        "with 1 if there are any.",
+    )
+    add.set_defaults(run=_verify)
+    add.add_argument("path", type=Path, metavar="PATH", help="a .tfrecord file, or a folder with some at any depth")
+    add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
+
+    given = parser.parse_args(argv)
+    return given.run(given)
+
+
+def _render(given: argparse.Namespace) -> int:
+    from gqn.data.render import render
+    from gqn.logs import console
+
+    folder = render(
+        given.name,
+        given.out,
+        given.scenes,
+        given.test_scenes,
+        splits=("train", "test") if given.split == "both" else (given.split,),
+        shard=given.shard,
+        workers=_workers(given),
+        scenes_per_file=given.scenes_per_file,
+        image_size=given.image_size,
+        hold_out=given.hold_out,
+    )
+    console.print(f"done: {folder} (next: gqn data info {folder})")
+    return 0
+
+
+def _info(given: argparse.Namespace) -> int:
+    from gqn.data import inspect
+    from gqn.figures import scenes
+    from gqn.logs import console
+
+    found = inspect.info(given.path)
+    inspect.show(found)
+    try:
+        scenes.draw({"frames": found[0].frames}).save(given.sheet)
+    except (OSError, ValueError) as error:  # Pillow: an unknown suffix is a ValueError
+        raise BadInput(f"cannot write {given.sheet}: {error}: give another --sheet") from error
+    console.print(f"some scenes of {found[0].folder}: {given.sheet}")
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from gqn.data.inspect import verify_all
+
+    return 1 if verify_all(given.path, _workers(given)) else 0
+
+
+def _workers(given: argparse.Namespace) -> int:
+    return os.cpu_count() or 1 if given.workers is None else given.workers
+
+
+def _count(text: str) -> int:
+    if (number := _count0(text)) == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _count0(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
+    return int(match[1]), int(match[2])

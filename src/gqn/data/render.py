@@ -1,0 +1,163 @@
+"""`gqn data render`: a dataset of rendered scenes as released-format files."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from gqn import files
+from gqn.data import jpeg, tfrecord
+from gqn.data.sources import source
+from gqn.data.tasks import Source, leave_signals_to_the_parent
+from gqn.errors import BadInput
+from gqn.logs import Reporter, console
+
+RECIPE = "recipe.json"
+VIEWS_PER_FILE = 15_000  # about 20 MB at 64 pixels
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a folder of rendered files holds; the same recipe gives the same bytes."""
+
+    dataset: str
+    image_size: int
+    train_scenes: int
+    test_scenes: int
+    scenes_per_file: int
+    hold_out: bool
+    first_scene: str  # of the training split, its digest: another renderer gives another
+
+    def files(self, folder: Path, split: str) -> list[tuple[Path, range]]:
+        """The files of a split, with the scenes that each holds."""
+        scenes = range(self.train_scenes if split == "train" else self.test_scenes)
+        n = -(-len(scenes) // self.scenes_per_file)
+        width = len(str(n))
+        parts = (scenes[i : i + self.scenes_per_file] for i in range(0, len(scenes), self.scenes_per_file))
+        return [(folder / split / f"{i:0{width}}-of-{n}.tfrecord", part) for i, part in enumerate(parts, 1)]
+
+
+def render(
+    name: str,
+    out: Path,
+    scenes: int,
+    test_scenes: int | None = None,
+    splits: tuple[str, ...] = ("train", "test"),
+    shard: tuple[int, int] = (1, 1),
+    workers: int = 0,
+    scenes_per_file: int | None = None,
+    image_size: int | None = None,
+    hold_out: bool = False,
+) -> Path:
+    """Render `scenes` training and `test_scenes` (a tenth) held-out scenes to `out`/`name`/{train,test}; that folder.
+
+    Scene i is that of `source(name, split)`, whose frames the files give back byte for byte. The bytes depend on no
+    number of `workers` (processes; 0: this one). With `shard` (i, n) every n-th file is made, from the i-th on. Files
+    come whole or not at all and are kept, so that the same call goes on after a stop.
+
+    Raises BadInput if the folder holds other data or those of another recipe, or cannot be written.
+    """
+    made = {split: source(name, split, image_size, hold_out, jpeg=False) for split in ("train", "test")}
+    first = payload(made["train"], 0)
+    recipe = Recipe(
+        dataset=name,
+        image_size=made["train"].image_size,
+        train_scenes=scenes,
+        test_scenes=-(-scenes // 10) if test_scenes is None else test_scenes,
+        scenes_per_file=scenes_per_file or max(1, VIEWS_PER_FILE // made["train"].num_views),
+        hold_out=hold_out,
+        first_scene=hashlib.sha256(first).hexdigest()[:16],
+    )
+    folder = out / name
+    wanted = [(split, *file) for split in splits for file in recipe.files(folder, split)[shard[0] - 1 :: shard[1]]]
+    total = sum(len(part) for *_, part in wanted)
+    try:
+        open_folder(folder, recipe)
+        for split in ("train", "test"):
+            (folder / split).mkdir(exist_ok=True)
+        todo = [(split, path, part) for split, path, part in wanted if not path.exists()]
+        done = total - sum(len(part) for *_, part in todo)
+        console.print(
+            f"{name}: {total} scenes of {made['train'].num_views} views in {len(wanted)} files, "
+            f"about {total * len(first) / 1e6:.1f} MB, to {folder}"
+            + (f" ({len(wanted) - len(todo)} files are there)" if done else "")
+        )
+        payloads = iter(
+            DataLoader(
+                _Payloads(made),
+                sampler=_Order([(split, part) for split, _, part in todo]),
+                batch_size=None,
+                num_workers=workers,
+                prefetch_factor=16 if workers else None,
+                worker_init_fn=leave_signals_to_the_parent,
+            )
+        )
+        with Reporter("render", total, done, "scenes") as report:
+            for _, path, part in todo:
+                tfrecord.write(path, _counted(islice(payloads, len(part)), report))
+    except OSError as error:
+        there = sum(path.exists() for _, path, _ in wanted)
+        raise BadInput(
+            f"cannot write {folder}: {error.strerror}; {there} of {len(wanted)} files are whole: "
+            "the same command goes on once it can"
+        ) from error
+    return folder
+
+
+def payload(scenes: Source, index: int) -> bytes:
+    """A scene of a source, all its views coded, as a record's payload."""
+    views = scenes.views(index, np.arange(scenes.num_views))
+    frames = [jpeg.encode(frame) for frame in views.frames.permute(0, 2, 3, 1).numpy()]
+    return tfrecord.example(frames, views.cameras.pose.numpy())
+
+
+def open_folder(folder: Path, recipe: Recipe) -> None:
+    """Make the folder of a dataset, or check that it holds files of this recipe."""
+    path = folder / RECIPE
+    if path.exists():
+        try:
+            there = json.loads(path.read_text())
+        except ValueError as error:
+            raise BadInput(f"{path} is damaged: give another --out") from error
+        now = asdict(recipe)
+        if differ := [f"{k.replace('_', '-')} is {now[k]}, was {there.get(k)}" for k in now if now[k] != there.get(k)]:
+            raise BadInput(
+                f"{folder} holds files of another recipe ({'; '.join(differ)}): "
+                "give the options it was begun with, or another --out"
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} holds other data: give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n"))
+
+
+def _counted(payloads: Iterator[bytes], report: Reporter) -> Iterator[bytes]:
+    for item in payloads:
+        yield item
+        report.update(report.done + 1)
+
+
+class _Payloads(Dataset):
+    def __init__(self, sources: dict[str, Source]):
+        self.sources = sources
+
+    def __getitem__(self, scene: tuple[str, int]) -> bytes:
+        split, index = scene
+        return payload(self.sources[split], index)
+
+
+class _Order:
+    def __init__(self, parts: list[tuple[str, range]]):
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return ((split, index) for split, part in self.parts for index in part)
+
+    def __len__(self) -> int:
+        return sum(len(part) for _, part in self.parts)

@@ -1,0 +1,159 @@
+"""Scenes read in place from released-format files: no conversion, any order."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gqn.data import jpeg, tfrecord
+from gqn.data.tfrecord import Damaged, File, Scene
+from gqn.errors import BadInput
+from gqn.logs import Reporter, errors
+from gqn.views import Cameras, Views
+
+MANY = 100  # files, from which opening them takes long enough to show progress
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Scenes of files, numbered in the files' order; a source as in `gqn.data.tasks`. Open one with `stored`.
+
+    All scenes have as many views, and frames of the same square size, as the first.
+    """
+
+    files: list[File]
+    ends: np.ndarray  # (files,): scenes up to the end of each file
+    num_views: int
+    stored_size: int  # pixels of a side in the files
+    image_size: int  # and of what `views` returns
+    fov: float = 50.0  # degrees
+    skip_damaged: bool = False
+    skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64).share_memory_())
+    """How often a damaged scene was passed over, by any worker."""
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def views(self, index: int, which: np.ndarray) -> Views:
+        """The views `which` of scene `index`: Views (len(which),), frames uint8; no other frame is decoded.
+
+        A damaged scene raises Damaged; with `skip_damaged` it is named on stderr, counted, and the next one taken.
+        BadInput if a file vanished or changed.
+        """
+        for i in range(index, index + len(self)):
+            file, record = self.place(i % len(self))
+            try:
+                return self._views(file, record, which)
+            except Damaged as error:
+                if not self.skip_damaged:
+                    raise
+                self.skipped.add_(1)
+                errors.print(f"skipped: {error}")
+        raise BadInput("every scene is damaged")
+
+    def place(self, index: int) -> tuple[File, int]:
+        """The file that holds a scene, and its record there."""
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        file = self.files[number]
+        return file, index - int(self.ends[number]) + len(file)
+
+    def _views(self, file: File, record: int, which: np.ndarray) -> Views:
+        coded, cameras = file.scene(record)
+        if len(coded) != self.num_views:
+            raise file.damaged(record, f"it has {len(coded)} views, the first scene {self.num_views}")
+        frames = np.stack([frame(file, record, coded, k, self.stored_size) for k in which])
+        tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        if self.image_size != self.stored_size:
+            tensor = resized(tensor, self.image_size)
+        return Views(tensor, Cameras(torch.from_numpy(cameras[which]), self.fov))
+
+
+def stored(
+    paths: Iterable[Path], image_size: int | None = None, fov: float = 50.0, skip_damaged: bool = False
+) -> Stored:
+    """The scenes of files; their frames are resized, with antialiasing, if `image_size` is not their own.
+
+    Raises BadInput for a file that cannot be read, Damaged for one that is cut short; with `skip_damaged` that is
+    named on stderr and the scenes before the damage are used.
+    """
+    files = open_files(list(paths), skip_damaged)
+    _, _, (coded, _), size = first_scene(files)
+    ends = np.cumsum([len(file) for file in files])
+    return Stored(files, ends, len(coded), size, image_size or size, fov, skip_damaged)
+
+
+def open_files(paths: list[Path], skip_damaged: bool = False) -> list[File]:
+    """Files with their indexes, which are built where they are missing; shows progress if there are many."""
+
+    def open_one(path: Path) -> File:
+        try:
+            return tfrecord.opened(path)
+        except Damaged as error:
+            if not skip_damaged:
+                raise
+            errors.print(f"skipped from there on: {error}")
+            return tfrecord.opened(path, upto_damage=True)
+
+    opened: list[File] = []
+    with (
+        Reporter("open", len(paths), 0, "files", active=len(paths) >= MANY) as report,
+        ThreadPoolExecutor(8) as pool,  # it is the disk that takes the time
+    ):
+        for file in pool.map(open_one, paths):
+            opened.append(file)
+            report.update(len(opened))
+    return opened
+
+
+def first_scene(files: list[File]) -> tuple[File, int, Scene, int]:
+    """The first scene that is whole: file, record, scene, and the side of its frames in pixels.
+
+    Raises BadInput if there is none.
+    """
+    reasons = []
+    for file in files:
+        for record in range(min(len(file), 10)):
+            try:
+                scene = file.scene(record)
+                return file, record, scene, len(frame(file, record, scene[0], 0))
+            except Damaged as error:
+                reasons.append(error)
+    raise reasons[0] if reasons else BadInput("there is no scene in these files")
+
+
+def frame(file: File, record: int, coded: list[bytes], number: int, size: int | None = None) -> jpeg.Pixels:
+    """Frame `number` of a scene, decoded: (size, size, 3). Raises Damaged if it is no such JPEG."""
+    try:
+        pixels = jpeg.decode(coded[number])
+    except ValueError as error:
+        raise file.damaged(record, f"frame {number} is not a good JPEG ({error})") from error
+    height, width = pixels.shape[:2]
+    if height != width or size not in (None, height):
+        wanted = "square" if size is None else f"{size}x{size} as the first scene's"
+        raise file.damaged(record, f"frame {number} is {width}x{height}, not {wanted}")
+    return pixels
+
+
+def resized(frames: Tensor, size: int) -> Tensor:
+    """Frames (K, 3, H, W) uint8 at another size, with antialiasing."""
+    small = interpolate(frames.float(), (size, size), mode="bilinear", antialias=True)
+    return small.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def find(data: Path, name: str, split: str) -> list[Path]:
+    """The files of a split, sorted by name, in `data`/`name`/`split` or `data`/`split`.
+
+    Raises BadInput if there are none.
+    """
+    for folder in (data / name / split, data / split):
+        if paths := sorted(folder.glob("*.tfrecord")):
+            return paths
+    raise BadInput(
+        f"no files of {name}'s {split} split in {data}: "
+        f"looked for {Path(name, split, '*.tfrecord')} and {Path(split, '*.tfrecord')} there"
+    )
