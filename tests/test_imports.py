@@ -12,12 +12,13 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"layers", "logs", "objective", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord"},
-    {"models", "data.tasks"},
+    {"models", "data.tasks", "data.stored"},
     {"data.sources"},
+    {"data.render", "data.inspect"},
     {"metrics", "config"},
     {"checkpoint"},
     {"evaluate", "figures"},
-    {"train"},
+    {"train", "data.commands"},
     {"cli"},
 ]
 FORBIDDEN = {"models": {"data", "scenes", "config"}, "scenes": {"models", "data", "config"}}

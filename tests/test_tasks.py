@@ -1,5 +1,9 @@
 """The sampler and the batches: pure functions of (seed, step)."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +101,20 @@ def test_a_task_holds_the_views_that_were_asked_for():
             assert (task.context.frames[i, :, 0] == request.scene).all()
             assert task.context.frames[i, :, 1, 0, 0].tolist() == list(request.context)
             assert task.query.frames[i, :, 1, 0, 0].tolist() == list(request.query)
+
+
+def test_an_error_does_not_leave_workers_behind_that_keep_the_program_from_ending():
+    program = """
+from test_tasks import Numbered, sampler, batches
+tasks = batches(Numbered(), sampler(), range(100), 1)
+next(tasks)
+raise RuntimeError("an error that nobody caught")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "RuntimeError: an error that nobody caught"
 
 
 def test_too_many_views_are_refused():

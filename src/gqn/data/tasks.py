@@ -12,6 +12,8 @@ All randomness lies in `requests`; workers only do what they are told, so that a
 ranks, gives the same batches, and to resume is to start at another step.
 """
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -169,7 +171,7 @@ def _collate(tasks: list[Task | BadInput]) -> Task | BadInput:
 def _raised(tasks: Iterator[Task | BadInput]) -> Iterator[Task]:
     for task in tasks:
         if isinstance(task, BadInput):
-            raise task
+            raise type(task)(str(task))  # not `task`: it would hold this frame, which holds the workers
         yield task
 
 
@@ -177,3 +179,12 @@ def leave_signals_to_the_parent(worker: int) -> None:
     """What a worker process does first."""
     for signum in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by a terminal or `timeout`
         signal.signal(signum, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End the workers that an error left behind: they ignore the SIGTERM after which Python would wait for them."""
+    if left := [child for child in multiprocessing.active_children() if child.daemon]:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report their end as a crash
+        for child in left:
+            child.kill()

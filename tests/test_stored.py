@@ -1,0 +1,198 @@
+"""Scenes in files are the scenes that were rendered, in any order, each once; faults are named."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from gqn import config
+from gqn.data import jpeg, tfrecord
+from gqn.data.render import render
+from gqn.data.sources import source
+from gqn.data.stored import resized, stored
+from gqn.data.tasks import Sampler, batches
+from gqn.data.tfrecord import Damaged
+from gqn.errors import BadInput
+from test_tfrecord import made_up
+
+NAME = "shepard_metzler_5_parts"
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A folder with a small dataset: 10 training scenes in files of 4, 4 and 2, and 3 held-out scenes."""
+    out = tmp_path_factory.mktemp("data")
+    render(NAME, out, 10, test_scenes=3, scenes_per_file=4)
+    return out
+
+
+@pytest.fixture
+def data(rendered, tmp_path):
+    """A copy to damage."""
+    shutil.copytree(rendered, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def files(folder, sizes=(3, 1, 2), views=3):
+    """Files with as many scenes of noise as given; scene i is made_up(views, i)."""
+    folder.mkdir(parents=True)
+    first = 0
+    for n, size in enumerate(sizes):
+        scenes = [tfrecord.example(*made_up(views, first + i)) for i in range(size)]
+        tfrecord.write(folder / f"{n + 1}-of-{len(sizes)}.tfrecord", scenes)
+        first += size
+    return sorted(folder.glob("*.tfrecord"))
+
+
+def damage(path, record):
+    content = bytearray(path.read_bytes())
+    content[int(tfrecord.scan(path).offsets[record]) + 50] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_demo_trains_on_files_as_on_the_fly(rendered):
+    """The batches of the demo preset at the released size, byte for byte, given the same number of scenes."""
+    demo = config.preset("demo")
+    for split, scenes in (("train", 10), ("test", 3)):
+        fly, read = source(NAME, split, 64), source(NAME, split, 64, data=rendered)
+        assert len(read) == scenes and read.num_views == fly.num_views and read.image_size == 64
+        sampler = Sampler(scenes, 15, 4, 1, demo.max_context_size, demo.num_queries, demo.seed)
+        for a, b in zip(batches(fly, sampler, range(6)), batches(read, sampler, range(6)), strict=True):
+            for x, y in ((a.context, b.context), (a.query, b.query)):
+                assert torch.equal(x.frames, y.frames) and y.frames.dtype == torch.uint8
+                assert torch.equal(x.cameras.pose, y.cameras.pose) and x.cameras.fov == y.cameras.fov
+
+
+def test_the_dataset_folder_itself_will_do(rendered):
+    assert len(source(NAME, "train", data=rendered / NAME)) == 10
+    with pytest.raises(BadInput, match=f"no files of rooms_ring_camera's test split in .*{rendered.name}"):
+        source("rooms_ring_camera", "test", data=rendered)
+    with pytest.raises(BadInput, match="hold-out"):
+        source(NAME, "train", data=rendered, hold_out=True)
+
+
+def test_mistake_8_files_of_different_lengths_lose_no_scene(tmp_path):
+    scenes = stored(files(tmp_path / "train"))
+    assert len(scenes) == 6 and scenes.num_views == 3 and scenes.image_size == 16
+    for i in range(6):
+        frames, cameras = made_up(3, i)
+        views = scenes.views(i, np.array([2, 0]))
+        assert np.array_equal(views.cameras.pose.numpy(), cameras[[2, 0]])
+        assert np.array_equal(views.frames[1].permute(1, 2, 0).numpy(), jpeg.decode(frames[0]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_has_each_scene_once_on_two_ranks_and_across_a_resume(tmp_path, workers):
+    scenes = stored(files(tmp_path / "train", (5, 1, 6)))
+    which = {tuple(made_up(3, i)[1][k].tolist()): i for i in range(12) for k in range(3)}
+    seen = []
+    for steps in (range(1), range(1, 3)):
+        for rank in range(2):
+            sampler = Sampler(12, 3, 4, 1, 2, rank=rank, ranks=2)
+            for task in batches(scenes, sampler, steps, workers):
+                seen += [which[tuple(pose)] for pose in task.query.cameras.pose[:, 0].tolist()]
+    assert sorted(seen) == list(range(12))
+
+
+def test_only_the_frames_that_are_asked_for_are_decoded(tmp_path, monkeypatch):
+    scenes = stored(files(tmp_path / "train"))
+    decoded = []
+    decode = jpeg.decode
+    monkeypatch.setattr(jpeg, "decode", lambda data: decoded.append(data) or decode(data))
+    scenes.views(0, np.array([1]))
+    assert decoded == [made_up(3, 0)[0][1]]
+
+
+def test_frames_are_resized_with_antialiasing(rendered):
+    whole, half = (source(NAME, "train", size, data=rendered) for size in (None, 32))
+    a, b = (s.views(0, np.arange(15)).frames for s in (whole, half))
+    assert a.shape[-2:] == (64, 64) and b.shape == (15, 3, 32, 32) and b.dtype == torch.uint8
+    means = torch.nn.functional.avg_pool2d(a.float(), 2)
+    assert (b - means).abs().mean() < 2
+    stripes = (torch.arange(64) % 2 * 255).expand(1, 3, 64, 64).to(torch.uint8)
+    assert ((resized(stripes, 16)[..., 1:-1].float() - 127.5).abs() < 8).all()  # not 0 or 255, as by picking pixels
+
+
+# ---- faults ----
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_names_a_damaged_scene(data, workers):
+    damage(data / NAME / "train" / "2-of-3.tfrecord", 1)
+    scenes = source(NAME, "train", data=data)
+    with pytest.raises(Damaged, match=r"^.*2-of-3\.tfrecord: record 1 at offset \d+: its content .*$"):  # one line
+        list(batches(scenes, Sampler(10, 15, 2, 1, 4), range(5), workers))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_or_skips_it_and_counts(data, workers, capfd):
+    damage(data / NAME / "train" / "2-of-3.tfrecord", 3)
+    scenes = source(NAME, "train", data=data, skip_damaged=True)
+    assert len(list(batches(scenes, Sampler(10, 15, 2, 1, 4), range(5), workers))) == 5
+    assert scenes.skipped == 1
+    next_one = source(NAME, "train").views(8, np.arange(2))
+    assert torch.equal(scenes.views(7, np.arange(2)).frames, next_one.frames)
+    assert "skipped: " in (said := capfd.readouterr().err) and "record 3 at offset" in said
+
+
+def test_a_truncated_file_is_named_or_used_to_where_it_is_whole(data, capfd):
+    path = data / NAME / "train" / "1-of-3.tfrecord"
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(Damaged, match=r"1-of-3\.tfrecord: record 3 at offset \d+: the file ends within it"):
+        source(NAME, "train", data=data)
+    scenes = source(NAME, "train", data=data, skip_damaged=True)
+    assert len(scenes) == 9
+    assert torch.equal(scenes.views(3, np.arange(1)).frames, source(NAME, "train").views(4, np.arange(1)).frames)
+    assert "the file ends within it" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_vanishes_during_training_is_named(data, workers):
+    scenes = source(NAME, "train", data=data)
+    tasks = batches(scenes, Sampler(10, 15, 2, 1, 4), range(50), workers)
+    next(tasks)
+    (data / NAME / "train" / "3-of-3.tfrecord").unlink()
+    with pytest.raises(BadInput, match=r"^cannot read .*3-of-3\.tfrecord: No such file or directory$"):
+        list(tasks)
+
+
+def scene_files(folder, *scenes):
+    folder.mkdir()
+    tfrecord.write(folder / "a.tfrecord", [tfrecord.example(*s) for s in scenes])
+    return [folder / "a.tfrecord"]
+
+
+def test_scenes_of_other_numbers_of_views_or_sizes_are_named(tmp_path):
+    wide = jpeg.encode(np.zeros((16, 32, 3), np.uint8))
+    large = jpeg.encode(np.zeros((32, 32, 3), np.uint8))
+    cameras = made_up()[1]
+    scenes = stored(scene_files(tmp_path / "a", made_up(3), made_up(4), ([wide] * 3, cameras), ([large] * 3, cameras)))
+    for record, says in ((1, "4 views, the first scene 3"), (2, "frame 0 is 32x16"), (3, "32x32, not 16x16")):
+        with pytest.raises(Damaged, match=f"record {record} at offset .*{says}"):
+            scenes.views(record, np.arange(3))
+    with pytest.raises(Damaged, match="32x16, not square"):
+        stored(scene_files(tmp_path / "b", ([wide] * 3, cameras)))
+
+
+def test_a_bad_jpeg_is_named_with_its_frame(tmp_path):
+    frames, cameras = made_up()
+    cut = frames[1][:-80]
+    scenes = stored(scene_files(tmp_path / "a", (frames, cameras), ([frames[0], cut, b"no"], cameras)))
+    assert scenes.views(1, np.array([0])).frames.shape == (1, 3, 16, 16)
+    for k in (1, 2):
+        with pytest.raises(Damaged, match=rf"record 1 at offset \d+: frame {k} is not a good JPEG"):
+            scenes.views(1, np.array([0, k]))
+
+
+def test_nothing_but_damage_is_refused(tmp_path):
+    (path,) = files(tmp_path / "train", (2,))
+    good = stored([path], skip_damaged=True)
+    damage(path, 0)
+    damage(path, 1)
+    os.utime(path, ns=(good.files[0].state[1],) * 2)
+    with pytest.raises(BadInput, match="every scene is damaged"):
+        good.views(0, np.arange(1))
+    with pytest.raises(Damaged, match="record 0"):
+        stored([path], skip_damaged=True)
