@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gqn import files
@@ -137,9 +139,9 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n"))
 
 
-def _counted(payloads: Iterator[bytes], report: Reporter) -> Iterator[bytes]:
+def _counted(payloads: Iterator[Tensor], report: Reporter) -> Iterator[bytes]:
     for item in payloads:
-        yield item
+        yield item.numpy().tobytes()
         report.update(report.done + 1)
 
 
@@ -147,9 +149,10 @@ class _Payloads(Dataset):
     def __init__(self, sources: dict[str, Source]):
         self.sources = sources
 
-    def __getitem__(self, scene: tuple[str, int]) -> bytes:
+    def __getitem__(self, scene: tuple[str, int]) -> Tensor:
+        """Bytes as a tensor (n,) uint8, which goes through shared memory: a full pipe would outlive a killed parent."""
         split, index = scene
-        return payload(self.sources[split], index)
+        return torch.from_numpy(np.frombuffer(payload(self.sources[split], index), np.uint8).copy())
 
 
 class _Order:
