@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
@@ -79,33 +80,33 @@ def noise(device: torch.device | str, *key: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(int(rng(*key).integers(2**63)))
 
 
+SHOWN = {  # metric: its name on the screen, with the format of its mean and of its error
+    "mse": ("MSE", ".5f"),
+    "rmse": ("RMSE, 0-255", ".2f"),
+    "mae": ("MAE, 0-255", ".2f"),
+    "psnr": ("PSNR, dB", ".2f"),
+    "elbo": ("ELBO", ".2f"),
+    "excess": ("loss - floor", ".2f"),
+    "kl": ("KL", ".2f"),
+}
+
+
 def table(result: dict[str, Any]) -> Table:
-    """The result as it is shown on a screen: mean and standard error over scenes."""
+    """The result as it is shown on a screen: a column per model, mean and standard error over scenes."""
     grid = Table(
-        title=f"{result['dataset']}, {result['image_size']} px: {result['scenes']} held-out scenes, "
-        f"{result['context_views']} context views, samples from the prior",
-        caption=f"± standard error over scenes. RMSE and MAE on 0-255. ELBO - floor in nats per image at "
-        f"pixel std {result['pixel_std']}: 0 is a perfect and certain model.",
+        title=f"{result['dataset']}, {result['image_size']} px: one sample from the prior, "
+        f"{result['context_views']} context views, {result['scenes']} held-out scenes",
+        caption=f"± standard error over scenes. Loss is -ELBO, in nats per image, at pixel std "
+        f"{result['pixel_std']}; its floor is that of a perfect image.",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
-    columns = {
-        "mse": "MSE",
-        "rmse": "RMSE",
-        "mae": "MAE",
-        "psnr": "PSNR (dB)",
-        "excess": "ELBO - floor",
-        "kl": "KL (nats)",
-    }
-    formats = {"mse": "{:.5f} ± {:.5f}", "rmse": "{:.1f} ± {:.1f}", "mae": "{:.2f} ± {:.2f}"}
-    grid.add_column("")
-    for title in columns.values():
-        grid.add_column(title, justify="right")
-    for name, row in result["rows"].items():
-        cells = []
-        for metric in columns:
-            mean, stderr = row[metric]["mean"], row[metric]["stderr"]
-            sign = -1 if metric == "excess" else 1  # shown as an ELBO, which is to be high
-            cells.append(formats.get(metric, "{:.2f} ± {:.2f}").format(sign * mean + 0.0, stderr))
-        grid.add_row(name, *cells)
+    grid.add_column("", no_wrap=True)
+    for name in result["rows"]:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for metric, (title, form) in SHOWN.items():
+        cells = [(row[metric]["mean"], row[metric]["stderr"]) for row in result["rows"].values()]
+        grid.add_row(title, *(f"{mean:{form}} ± {error:{form}}" for mean, error in cells))
     return grid
 
 
