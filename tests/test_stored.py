@@ -1,11 +1,14 @@
 """Scenes in files are the scenes that were rendered, in any order, each once; faults are named."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gqn import config
 from gqn.data import jpeg, tfrecord
@@ -196,3 +199,27 @@ def test_nothing_but_damage_is_refused(tmp_path):
         good.views(0, np.arange(1))
     with pytest.raises(Damaged, match="record 0"):
         stored([path], skip_damaged=True)
+
+
+def test_the_guide_brings_in_scenes_of_ones_own(tmp_path, monkeypatch):
+    """The example in docs/data.md runs, and what it writes is what was given."""
+    guide = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    example = guide.split("```python\n")[-1].split("```")[0]
+    rng = np.random.default_rng(0)
+    for scene in range(3):
+        folder = tmp_path / "mine" / str(scene)
+        folder.mkdir(parents=True)
+        cameras = {}
+        for k in range(4):
+            Image.fromarray(np.full((24, 24, 3), 60 * k + scene, np.uint8)).save(folder / f"{k}.png")
+            cameras[f"{k}.png"] = {"position": rng.normal(size=3).tolist(), "target": rng.normal(size=3).tolist()}
+        (folder / "cameras.json").write_text(json.dumps(cameras))
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    read = source("rooms_free_camera_no_object_rotations", "train", data=tmp_path / "data")
+    assert (len(read), read.num_views, read.image_size) == (2, 4, 24)
+    views = read.views(1, np.arange(4))
+    assert (views.frames.float().mean((1, 2, 3)) - torch.tensor([2.0, 62, 122, 182])).abs().max() < 2
+    ahead = views.cameras.matrix()[:, :3, 2]  # `cameras` is of the last scene, which is the last of train
+    wanted = torch.tensor([[t - p for p, t in zip(c["position"], c["target"], strict=True)] for c in cameras.values()])
+    assert torch.allclose(ahead, torch.nn.functional.normalize(wanted, dim=-1), atol=1e-5)
