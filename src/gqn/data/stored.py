@@ -16,6 +16,7 @@ from gqn.errors import BadInput
 from gqn.logs import Reporter, errors
 from gqn.views import Cameras, Views
 
+ADVICE = "gqn data verify names all that is damaged"
 MANY = 100  # files, from which opening them takes long enough to show progress
 
 
@@ -51,7 +52,7 @@ class Stored:
                 return self._views(file, record, which)
             except Damaged as error:
                 if not self.skip_damaged:
-                    raise
+                    raise Damaged(f"{error}; {ADVICE}") from error
                 self.skipped.add_(1)
                 errors.print(f"skipped: {error}")
         raise BadInput("every scene is damaged")
@@ -95,7 +96,7 @@ def open_files(paths: list[Path], skip_damaged: bool = False) -> list[File]:
             return tfrecord.opened(path)
         except Damaged as error:
             if not skip_damaged:
-                raise
+                raise Damaged(f"{error}; {ADVICE}") from error
             errors.print(f"skipped from there on: {error}")
             return tfrecord.opened(path, upto_damage=True)
 
