@@ -177,3 +177,18 @@ def test_another_dataset_brings_its_size_and_context(capsys, preset, size):
     assert (
         '"max_context_size": 5' in run(capsys, "train", "paper", "--dataset-name", "rooms_ring_camera", "--dry-run")[1]
     )
+
+
+def test_trains_on_files(capsys, tmp_path):
+    """`gqn data render`, then `gqn train --data` and `gqn eval` on what it wrote."""
+    name = "shepard_metzler_5_parts"
+    make = ["data", "render", name, "--scenes", "6", "--test-scenes", "6", "--out", str(tmp_path / "data")]
+    assert run(capsys, *make, "--workers", "0", "--views", "4")[0] == 0
+    flags = ["train", *TINY.split(), "--logdir", str(tmp_path), "--workers", "0", "--data", str(tmp_path / "data")]
+    code = run(capsys, *flags)[0]
+    assert code == 0
+    assert run(capsys, "eval", str(tmp_path / f"founding-{name}-16px"), "--scenes", "4", "--context", "2")[0] == 0
+    code, _, err = run(capsys, *flags, "--data", str(tmp_path / "nowhere"), "--run-suffix", "_b")
+    assert code == 2 and "nowhere" in err
+    code, _, err = run(capsys, "train", "demo", "-c", "4", "--num-views", "4", "--dry-run")
+    assert code == 2 and "whose scenes have 4 views" in err

@@ -35,7 +35,7 @@ def made(out, **options):
 def test_files_are_named_as_released(whole):
     numbered = [f"train/{i}-of-3.tfrecord" for i in (1, 2, 3)]
     assert set(whole) == {*numbered, "test/1-of-1.tfrecord", "recipe.json"}
-    many = module.Recipe("x", 64, 25, 0, 2, False, "").files(module.Path("x"), "train")
+    many = module.Recipe("x", 64, 15, 25, 0, 2, False, "").files(module.Path("x"), "train")
     assert [p.name for p, _ in many][::12] == ["01-of-13.tfrecord", "13-of-13.tfrecord"]
     assert [i for _, part in many for i in part] == list(range(25))
 

@@ -29,6 +29,10 @@ class Config:
     # data
     dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
     """Dataset to train on, by its released name; its scenes are rendered on the fly."""
+    data: str = ""
+    """Folder with the dataset's files in the released format, to train on them instead of rendering."""
+    num_views: int = 0
+    """Views of a rendered scene that tasks draw from; 0: as released."""
     image_size: int = 64
     """Side of the images in pixels, a multiple of 4. The released sizes (64; mazes 84, rooms with rotations 128) take
     the released JPEG coding too."""
@@ -101,7 +105,7 @@ class Config:
             raise BadInput(lookup.unknown("dataset", self.dataset_name, DATASETS))
         if self.image_size < 16 or self.image_size % 4:
             raise BadInput(f"image-size must be a multiple of 4, at least 16, not {self.image_size}")
-        views = DATASETS[self.dataset_name].num_views
+        views = self.num_views or DATASETS[self.dataset_name].num_views
         if self.max_context_size + self.num_queries > views:
             raise BadInput(
                 f"max-context-size {self.max_context_size} with num-queries {self.num_queries} does not fit "
@@ -136,6 +140,17 @@ class Config:
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return -(-self.num_train_samples // self.batch_size)
+
+    def scenes(self, split: str) -> dict[str, Any]:
+        """The options of `gqn.data.sources.source` for a split."""
+        return {
+            "name": self.dataset_name,
+            "split": split,
+            "image_size": self.image_size,
+            "num_views": self.num_views,
+            "hold_out": self.hold_out and split == "train",
+            "data": Path(self.data) if self.data else None,
+        }
 
     def model(self) -> dict[str, Any]:
         """The options that are the model's keyword arguments."""

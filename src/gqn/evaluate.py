@@ -32,7 +32,7 @@ def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, An
     `gqn.metrics` on one prior sample per query, and the ELBO's terms at the final pixel_std.
     """
     config, model = checkpoint.load(folder)
-    held_out = source(config.dataset_name, "test", config.image_size)
+    held_out = source(**config.scenes("test"))
     sampler = Sampler(len(held_out), held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
     models: dict[str, Model] = {"gqn": model, "nearest view": Nearest(), "mean image": MeanImage(mean_image(config))}
     rows: dict[str, list[dict[str, Tensor]]] = {name: [] for name in models}
@@ -70,7 +70,7 @@ def measure(model: Model, task: Task, pixel_std: float, generator: torch.Generat
 
 def mean_image(config: Config, scenes: int = 1000) -> Tensor:
     """The mean of one view of each of `scenes` training scenes, (3, H, W) in [0, 1]."""
-    seen = source(config.dataset_name, "train", config.image_size)
+    seen = source(**config.scenes("train"))
     sampler = Sampler(len(seen), seen.num_views, scenes, 1, 1, seed=SEED)
     return next(batches(seen, sampler, range(1))).float().query.frames.mean((0, 1))
 

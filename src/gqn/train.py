@@ -239,7 +239,7 @@ def open_folder(folder: Path, config: Config, resume: bool) -> None:
 
 def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> Iterator[Task]:
     """This rank's share of the batches from step `done` on."""
-    scenes = source(config.dataset_name, "train", config.image_size, config.hold_out)
+    scenes = source(**config.scenes("train"))
     sampler = Sampler(
         len(scenes),
         scenes.num_views,
@@ -256,7 +256,7 @@ def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> I
 
 def validation_tasks(config: Config) -> list[Task]:
     """At least `num_val_samples` held-out tasks, the same at every validation of every run."""
-    scenes = source(config.dataset_name, "test", config.image_size)
+    scenes = source(**config.scenes("test"))
     size = min(config.batch_size, config.num_val_samples)
     sampler = Sampler(len(scenes), scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]

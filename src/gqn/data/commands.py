@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
     add.add_argument("--scenes-per-file", type=_count, metavar="F", help="default: 15,000 views' worth")
     add.add_argument("--image-size", type=_count, metavar="S", help="side in pixels (default: as released)")
+    add.add_argument("--views", type=_count, metavar="K", help="views of a scene (default: as released)")
     add.add_argument("--hold-out", action="store_true", help="without the family's documented combinations of factors")
 
     add = commands.add_parser(
@@ -72,6 +73,7 @@ def _render(given: argparse.Namespace) -> int:
         workers=_workers(given),
         scenes_per_file=given.scenes_per_file,
         image_size=given.image_size,
+        num_views=given.views,
         hold_out=given.hold_out,
     )
     console.print(f"done: {folder} (next: gqn data info {folder})")

@@ -29,6 +29,7 @@ class Recipe:
 
     dataset: str
     image_size: int
+    num_views: int
     train_scenes: int
     test_scenes: int
     scenes_per_file: int
@@ -54,6 +55,7 @@ def render(
     workers: int = 0,
     scenes_per_file: int | None = None,
     image_size: int | None = None,
+    num_views: int | None = None,
     hold_out: bool = False,
 ) -> Path:
     """Render `scenes` training and `test_scenes` (a tenth) held-out scenes to `out`/`name`/{train,test}; that folder.
@@ -64,11 +66,12 @@ def render(
 
     Raises BadInput if the folder holds other data or those of another recipe, or cannot be written.
     """
-    made = {split: source(name, split, image_size, hold_out, jpeg=False) for split in ("train", "test")}
+    made = {split: source(name, split, image_size, num_views, hold_out, jpeg=False) for split in ("train", "test")}
     first = payload(made["train"], 0)
     recipe = Recipe(
         dataset=name,
         image_size=made["train"].image_size,
+        num_views=made["train"].num_views,
         train_scenes=scenes,
         test_scenes=-(-scenes // 10) if test_scenes is None else test_scenes,
         scenes_per_file=scenes_per_file or max(1, VIEWS_PER_FILE // made["train"].num_views),

@@ -23,6 +23,7 @@ def source(
     name: str,
     split: str,
     image_size: int | None = None,
+    num_views: int | None = None,
     hold_out: bool = False,
     jpeg: bool = True,
     data: Path | None = None,
@@ -32,9 +33,9 @@ def source(
 
     `split` is "train" or "test"; `image_size` is the released one unless given.
 
-    Rendered: frames of the released size take the released files' JPEG coding unless `jpeg` is False, so that numbers
-    on rendered and released data compare. `hold_out` leaves out the family's documented combinations of factors,
-    where it has any.
+    Rendered: scenes have the released number of views unless `num_views` is given. Frames of the released size take
+    the released files' JPEG coding unless `jpeg` is False, so that numbers on rendered and released data compare.
+    `hold_out` leaves out the family's documented combinations of factors, where it has any.
 
     Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
     antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
@@ -55,7 +56,7 @@ def source(
             raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
         family = replace(family, hold_out=True)
     size = image_size or row.image_size
-    return Rendered(family, row.num_views, size, SPLITS[split], jpeg and size == row.image_size)
+    return Rendered(family, num_views or row.num_views, size, SPLITS[split], jpeg and size == row.image_size)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SEED = 3  # of the scenes, views and noise shown
 
 def compute(config: Config, model: Model, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
     """The figure of `rows` held-out scenes: arrays as `answer` gives them."""
-    held_out = source(config.dataset_name, "test", config.image_size)
+    held_out = source(**config.scenes("test"))
     context = min(context, config.max_context_size)
     sampler = Sampler(len(held_out), held_out.num_views, rows, context, context, seed=SEED)
     return answer(model, next(batches(held_out, sampler, range(1))).float(), samples)
