@@ -11,7 +11,8 @@ from gqn.views import Cameras, Task, Views
 
 settings.register_profile("gqn", deadline=None)  # machines are shared: no timing asserts
 settings.load_profile("gqn")
-torch.set_num_threads(1)  # pytest-xdist has a process per core
+torch.set_num_threads(1)  # pytest-xdist has a process per core,
+os.environ["OMP_NUM_THREADS"] = "1"  # and so have the commands that tests start
 
 
 def made_up(batch=2, context=3, queries=1, size=16, seed=0):

@@ -70,9 +70,9 @@ def train(argv: list[str]) -> int:
         base = base.on(given.dataset_name)
     options = tyro.cli(
         Options,
-        prog="gqn train [PRESET] [--config FILE.toml]",
-        description=f"Train a GQN. PRESET is one of {', '.join(configs.PRESETS)} ({name} here); a TOML file and then "
-        "flags override its options. The same command goes on with a run that was stopped.",
+        prog="gqn train",
+        description="gqn train [PRESET] [--config FILE.toml] [flags]: train a GQN, or go on with it. "
+        f"PRESET is one of {', '.join(configs.PRESETS)} (here {name}); a TOML file, then flags, override its options.",
         args=rest,
         default=Options(base, configs.Place()),
     )
