@@ -9,6 +9,7 @@ model.safetensors        final weights
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
             damaged.append(path)
         else:
             for bad in damaged:  # it must not take the place of the good one at the next save
-                bad.replace(bad.with_suffix(".damaged"))
+                with suppress(FileNotFoundError):  # another rank was quicker
+                    bad.replace(bad.with_suffix(".damaged"))
             return state
     if found:
         raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with --no-resume")
