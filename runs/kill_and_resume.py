@@ -45,10 +45,11 @@ def main() -> int:
         time.sleep(moment)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
+        nothing = "it had just finished" if any(logdir.glob("*/model.safetensors")) else "from the start"
         resumed = start(logdir)
         said = resumed.communicate()[0]
         assert resumed.returncode == 0, said
-        went_on = next((line for line in said.splitlines() if "going on after step" in line), "from the start")
+        went_on = next((line for line in said.splitlines() if "going on after step" in line), nothing)
         got = weights(logdir)
         equal += got == expected
         print(f"killed after {moment:.1f} s, {went_on.split(': ')[-1]}: weights {got[:16]}", flush=True)
