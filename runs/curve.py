@@ -1,5 +1,6 @@
 """Draw the validation curve of one or more runs: MSE of prior samples, and KL, against training samples.
 
+.venv/bin/pip install matplotlib  (not among the requirements yet)
 .venv/bin/python runs/curve.py OUT.png RUN [RUN ...]
 """
 
