@@ -1,9 +1,9 @@
 """What a run keeps on disk, written so that a kill at any moment leaves it whole, and how a run is opened again.
 
-config.json              the resolved config
-latest.ckpt previous.ckpt   the last training state, and the one before it
-best.ckpt                training state at the best validation so far
-model.safetensors        final weights
+config.json                 the resolved config
+latest.ckpt, previous.ckpt  the last training state, and the one before it
+best.ckpt                   training state at the best validation so far, to go back to by hand
+model.safetensors           final weights
 """
 
 import os
