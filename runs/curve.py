@@ -1,6 +1,5 @@
 """Draw the validation curve of one or more runs: MSE of prior samples, and KL, against training samples.
 
-.venv/bin/pip install matplotlib  (not among the requirements yet)
 .venv/bin/python runs/curve.py OUT.png RUN [RUN ...]
 """
 
