@@ -83,6 +83,39 @@ def test_sampling_equals_the_textbook_form(options, task):
     torch.testing.assert_close(drawn[:, 0], mean, rtol=1e-5, atol=1e-5)
 
 
+def test_steps_end_in_the_sample(task):
+    """The canvas after the last step is the sample; with one step it is all there is."""
+    model = small({})
+    r, cameras = model.represent(task.context), task.query.cameras
+    steps = model.steps(r, cameras, torch.Generator().manual_seed(5))
+    assert steps.shape == (2, 1, 3, 3, 16, 16)
+    torch.testing.assert_close(steps[:, :, -1], model.sample(r, cameras, torch.Generator().manual_seed(5)))
+    model.num_steps = 1
+    torch.testing.assert_close(steps[:, :, 0], model.sample(r, cameras, torch.Generator().manual_seed(5)))
+
+
+def test_shared_noise_is_the_noise_of_one_query():
+    """Four queries from one place, with noise of their own and with one."""
+    model, task = small({}), made_up(queries=1)
+    cameras = task.query.cameras[:, [0, 0, 0, 0]]
+    fresh, shared = (
+        model.sample(model.represent(task.context), cameras, torch.Generator().manual_seed(5), share_noise=share)
+        for share in (False, True)
+    )
+    assert (fresh[:, 0] - fresh[:, 1]).abs().mean() > 1e-4
+    torch.testing.assert_close(shared, shared[:, :1].expand(-1, 4, -1, -1, -1))
+    assert (shared[0] - shared[1]).abs().mean() > 1e-4
+
+
+def test_the_kl_is_the_expected_log_ratio(task):
+    """Of one step, whose distributions do not depend on what is drawn."""
+    model = small(dict(num_steps=1))
+    drawn = [model(task.context, task.query, torch.Generator().manual_seed(s)) for s in range(400)]
+    ratios = torch.stack([d.log_ratio for d in drawn])
+    error = ratios.std(0) / 20
+    assert ((ratios.mean(0) - drawn[0].kl).abs() < 4 * error).all()
+
+
 def millions(module):
     return sum(p.numel() for p in module.parameters()) / 1e6
 

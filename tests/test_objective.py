@@ -5,21 +5,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gqn.objective import Prediction, anneal, elbo, gaussian_kl
+from gqn.objective import Prediction, anneal, elbo, gaussian_kl, gaussian_log_ratio
 
 
 @pytest.mark.parametrize(("pixel_std", "loss"), [(0.7, 6909.1), (2.0, 19809.3)])
 def test_mistake_13_a_perfect_image_has_a_loss(pixel_std, loss):
     """At 64 px; and its excess over that floor is zero."""
     image = torch.rand(2, 1, 3, 64, 64)
-    score = elbo(Prediction(image, torch.zeros(2, 1, 0)), image, pixel_std)
+    score = elbo(Prediction(image, *torch.zeros(2, 2, 1, 0)), image, pixel_std)
     torch.testing.assert_close(-score.elbo, torch.full((2, 1), loss), atol=0.1, rtol=0)
     assert score.excess.abs().max() < 1e-2
 
 
 def test_elbo_terms():
     mean, image, kl = torch.rand(2, 3, 3, 8, 8), torch.rand(2, 3, 3, 8, 8), torch.rand(2, 3, 5)
-    score = elbo(Prediction(mean, kl), image, 0.4)
+    score = elbo(Prediction(mean, kl, kl), image, 0.4)
     likelihood = torch.distributions.Normal(mean, 0.4).log_prob(image).sum((2, 3, 4))
     torch.testing.assert_close(score.log_likelihood, likelihood, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(score.elbo, likelihood - kl.sum(2), rtol=1e-5, atol=1e-3)
@@ -31,6 +31,13 @@ def test_mistake_3_kl_is_of_standard_deviations():
     normal = torch.distributions.Normal
     expected = torch.distributions.kl_divergence(normal(q_mean, q_log.exp()), normal(p_mean, p_log.exp()))
     torch.testing.assert_close(gaussian_kl(q_mean, q_log, p_mean, p_log), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_log_ratio_is_of_the_densities():
+    z, q_mean, q_log, p_mean, p_log = torch.randn(5, 7, 5).unbind()
+    q, p = torch.distributions.Normal(q_mean, q_log.exp()), torch.distributions.Normal(p_mean, p_log.exp())
+    expected = q.log_prob(z) - p.log_prob(z)
+    torch.testing.assert_close(gaussian_log_ratio(z, q_mean, q_log, p_mean, p_log), expected, rtol=1e-5, atol=1e-4)
 
 
 @given(st.integers(0, 10**9), st.floats(0.1, 5), st.floats(0.1, 5), st.integers(1, 10**8))

@@ -313,7 +313,8 @@ def test_mistake_6_results_are_prior_samples(task):
 
     class Cheat(MeanImage):
         def forward(self, context, query, generator=None):
-            return Prediction(query.frames, query.frames.new_zeros(*query.frames.shape[:2], 0))
+            none = query.frames.new_zeros(*query.frames.shape[:2], 0)
+            return Prediction(query.frames, none, none)
 
     values = measure(Cheat(torch.zeros(3, 16, 16)), task, 0.7, noise("cpu", 0))
     assert (values["mse"] > 0.1).all()

@@ -16,6 +16,7 @@ class Prediction:
 
     mean: Tensor  # (B, Q, 3, H, W): the mean of the Gaussian that the image is drawn from
     kl: Tensor  # (B, Q, L): KL(posterior || prior) of each generation step, nats per image; L = 0 if deterministic
+    log_ratio: Tensor  # (B, Q, L): log q(z) - log p(z) of the z that was drawn, nats per image; kl is its expectation
 
 
 class Model(Protocol):
@@ -28,8 +29,14 @@ class Model(Protocol):
         """Score known query views (B, Q)."""
         ...
 
-    def sample(self, representation: Any, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
-        """Draw the views of cameras (B, Q): image means (B, Q, 3, H, W)."""
+    def sample(
+        self,
+        representation: Any,
+        cameras: Cameras,
+        generator: torch.Generator | None = None,
+        share_noise: bool = False,
+    ) -> Tensor:
+        """Draw the views of cameras (B, Q): image means (B, Q, 3, H, W). A scene's views may share their noise."""
         ...
 
 
@@ -71,6 +78,13 @@ def gaussian_kl(mean_q: Tensor, log_std_q: Tensor, mean_p: Tensor, log_std_p: Te
     mean_q, log_std_q, mean_p, log_std_p = (t.float() for t in (mean_q, log_std_q, mean_p, log_std_p))
     ratio = torch.exp(2 * (log_std_q - log_std_p))
     return log_std_p - log_std_q + 0.5 * (ratio + (mean_q - mean_p).square() * torch.exp(-2 * log_std_p) - 1)
+
+
+def gaussian_log_ratio(z: Tensor, mean_q: Tensor, log_std_q: Tensor, mean_p: Tensor, log_std_p: Tensor) -> Tensor:
+    """log q(z) - log p(z) of diagonal Gaussians, per element, in nats; computed in float32."""
+    z, mean_q, log_std_q, mean_p, log_std_p = (t.float() for t in (z, mean_q, log_std_q, mean_p, log_std_p))
+    distance_q, distance_p = (z - mean_q) * torch.exp(-log_std_q), (z - mean_p) * torch.exp(-log_std_p)
+    return log_std_p - log_std_q + 0.5 * (distance_p.square() - distance_q.square())
 
 
 def anneal(samples: int, initial: float, final: float, over: int) -> float:

@@ -19,7 +19,13 @@ class Nearest(nn.Module):
     def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
         return _certain(self.sample(context, query.cameras))
 
-    def sample(self, representation: Views, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        representation: Views,
+        cameras: Cameras,
+        generator: torch.Generator | None = None,
+        share_noise: bool = False,
+    ) -> Tensor:
         distance = torch.cdist(cameras.vector(), representation.cameras.vector())  # (B, Q, M)
         scenes = torch.arange(len(distance), device=distance.device)[:, None]
         return representation.frames[scenes, distance.argmin(2)]
@@ -40,9 +46,16 @@ class MeanImage(nn.Module):
     def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
         return _certain(self.sample(context, query.cameras))
 
-    def sample(self, representation: Views, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        representation: Views,
+        cameras: Cameras,
+        generator: torch.Generator | None = None,
+        share_noise: bool = False,
+    ) -> Tensor:
         return self.image.expand(*cameras.pose.shape[:2], -1, -1, -1)
 
 
 def _certain(mean: Tensor) -> Prediction:
-    return Prediction(mean, mean.new_zeros(*mean.shape[:2], 0))
+    none = mean.new_zeros(*mean.shape[:2], 0)
+    return Prediction(mean, none, none)

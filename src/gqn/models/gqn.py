@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gqn.layers import ConvLSTM, State, tile
-from gqn.objective import Prediction, gaussian_kl
+from gqn.objective import Prediction, gaussian_kl, gaussian_log_ratio
 from gqn.representations import REPRESENTATIONS, Activation, Region
 from gqn.views import Cameras, Views
 
@@ -80,18 +80,43 @@ class GQN(nn.Module):
         """Score query views (B, Q), float frames, given context views (B, M); latents come from the posterior."""
         b, q = query.frames.shape[:2]
         r = self.represent(context)
-        mean, kl = self._draw(r, query.cameras, query.frames.flatten(0, 1), generator)
-        return Prediction(mean.unflatten(0, (b, q)), torch.stack(kl, 1).unflatten(0, (b, q)))
+        drawn, kl, log_ratio = self._draw(r, query.cameras, query.frames.flatten(0, 1), generator)
+        terms = (torch.stack(term, 1).unflatten(0, (b, q)) for term in (kl, log_ratio))
+        return Prediction(self._image(drawn[-1]).unflatten(0, (b, q)), *terms)
 
-    def sample(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
-        """Draw the views of cameras (B, Q) from the prior: image means (B, Q, 3, H, W)."""
-        mean, _ = self._draw(representation, cameras, None, generator)
-        return mean.unflatten(0, cameras.pose.shape[:2])
+    def sample(
+        self,
+        representation: Tensor,
+        cameras: Cameras,
+        generator: torch.Generator | None = None,
+        share_noise: bool = False,
+    ) -> Tensor:
+        """Draw the views of cameras (B, Q) from the prior: image means (B, Q, 3, H, W).
+
+        With `share_noise` all views of a scene take the same noise, so that an orbit shows one scene imagined.
+        """
+        drawn, _, _ = self._draw(representation, cameras, None, generator, share_noise)
+        return self._image(drawn[-1]).unflatten(0, cameras.pose.shape[:2])
+
+    def steps(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+        """As `sample`, the image mean that the canvas shows after each step: (B, Q, L, 3, H, W)."""
+        drawn, _, _ = self._draw(representation, cameras, None, generator)
+        images = [self._image(states).unflatten(0, cameras.pose.shape[:2]) for states in drawn]
+        return torch.stack(images, 2)
 
     def _draw(
-        self, r: Tensor, cameras: Cameras, image: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior."""
+        self,
+        r: Tensor,
+        cameras: Cameras,
+        image: Tensor | None,
+        generator: torch.Generator | None,
+        share_noise: bool = False,
+    ) -> tuple[list[dict[int, Tensor]], list[Tensor], list[Tensor]]:
+        """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior.
+
+        Returns the canvas after each step, as states drawn; KL (N,) and log q(z) - log p(z) (N,) of each step.
+        """
+        b, q = cameras.pose.shape[:2]
         r = cast(Any, self.represent_view).seen(r, cameras)
         v = tile(cameras.vector().flatten(0, 1), self.size, self.size)
         scene = torch.cat([v.to(r), r], 1)
@@ -99,7 +124,7 @@ class GQN(nn.Module):
         zero = scene.new_zeros((len(scene), self.cores[0].hidden, self.size, self.size))
         generation, inference = (zero, zero), (zero, zero)
         drawn: dict[int, Tensor] = {}  # the sum of the states that each core drew on the canvas
-        kl = []
+        canvases, kl, log_ratio = [], [], []
         for step in range(self.num_steps):
             c = step % len(self.cores)
             core, constant = self.cores[c], constants[c]
@@ -109,12 +134,16 @@ class GQN(nn.Module):
                 canvas = self._downsampled(core, drawn or {c: zero})
                 inference = core.infer(constant, canvas, generation, inference)
                 latent = core.posterior(inference[0]).chunk(2, 1)  # of the state after its update
-                kl.append(gaussian_kl(*latent, *prior).flatten(1).sum(1))
             mean, log_std = (t.float() for t in latent)
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            generation = core.generate(constant, mean + log_std.exp() * noise, generation)
+            noise = torch.randn((b, 1 if share_noise else q, *mean.shape[1:]), generator=generator, device=mean.device)
+            z = mean + log_std.exp() * noise.expand(-1, q, -1, -1, -1).flatten(0, 1)
+            if image is not None:
+                kl.append(gaussian_kl(*latent, *prior).flatten(1).sum(1))
+                log_ratio.append(gaussian_log_ratio(z, *latent, *prior).flatten(1).sum(1))
+            generation = core.generate(constant, z, generation)
             drawn[c] = drawn[c] + generation[0] if c in drawn else generation[0]
-        return self._image(drawn), kl
+            canvases.append(dict(drawn))
+        return canvases, kl, log_ratio
 
     def _downsampled(self, core: "Core", drawn: dict[int, Tensor]) -> Tensor:
         """The canvas as the inference network sees it: down(sum_c up_c(drawn_c)), (N, canvas maps, h, w)."""
