@@ -1,4 +1,12 @@
-"""Blocks that models share."""
+"""Blocks that models share.
+
+Convolutions are linear in their input channels: an input has a *share* in a convolution's output, by the slice of the
+kernel that is its own. So what does not change over the steps of a sequence is computed once, and what is the same all
+over an image is computed at the few places where zero padding makes a difference.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -7,31 +15,85 @@ from torch import Tensor, nn
 State = tuple[Tensor, Tensor]
 
 
+class Fixed(NamedTuple):
+    """What the steps of a ConvLSTM have in common."""
+
+    gates: Tensor  # (N, 4 hidden, h, w): the shares of the constant inputs, biases included
+    kernel: Tensor  # of the changing inputs and the hidden state
+
+
 class ConvLSTM(nn.Module):
     """A convolutional LSTM cell (Shi et al. 2015, without peepholes): one convolution gives all four gates.
 
-    Inputs come in two parts: the *constant* ones stay the same over all steps of a sequence, the *changing* ones do
-    not. A convolution is linear in its input channels, so the share of the constant ones is computed once, by
-    `constant`, and handed to every step.
+    Its inputs are groups of channels: `constant` ones, which stay the same over all steps, then `changing` ones, then
+    the hidden state. `fixed` is called once, then the cell itself for every step.
     """
 
-    def __init__(self, constant: int, changing: int, hidden: int, kernel: int):
+    def __init__(self, constant: Sequence[int], changing: Sequence[int], hidden: int, kernel: int):
         super().__init__()
-        self.split = constant
-        self.gates = nn.Conv2d(constant + changing + hidden, 4 * hidden, kernel, padding=kernel // 2)
+        self.sizes = [*changing, hidden]
+        self.groups = [*constant, sum(self.sizes)]
+        self.gates = nn.Conv2d(sum(self.groups), 4 * hidden, kernel, padding=kernel // 2)
 
-    def constant(self, x: Tensor) -> Tensor:
-        """The share of the constant inputs (B, constant, h, w) in the gates, biases included: (B, 4 hidden, h, w)."""
-        return F.conv2d(x, self.gates.weight[:, : self.split], self.gates.bias, padding=self.gates.padding)
+    def fixed(self, constant: Sequence[Tensor], n: int, size: int) -> Fixed:
+        """Given the constant inputs, each (B, channels, size, size), or 1 x 1 if it is the same everywhere.
 
-    def forward(self, constant: Tensor, changing: list[Tensor], state: State) -> State:
-        """One step from state (h, c), each (B, hidden, h, w); gates in the order input, forget, output, candidate."""
-        hidden, cell = state
-        x = torch.cat([*changing, hidden], 1)
-        gates = constant + F.conv2d(x, self.gates.weight[:, self.split :], padding=self.gates.padding)
+        B divides n: each of an input's B stands for n / B in a row.
+        """
+        *kernels, changing = self.gates.weight.split(self.groups, 1)
+        gates = cast(Tensor, self.gates.bias)[:, None, None]
+        for x, kernel in zip(constant, kernels, strict=True):
+            share = uniform(x, kernel, size) if x.shape[-1] == 1 else F.conv2d(x, laid_out(kernel), padding="same")
+            gates = gates + share.repeat_interleave(n // len(share), 0)
+        return Fixed(gates, laid_out(changing))
+
+    def forward(self, fixed: Fixed, changing: Sequence[Tensor | None], state: State | None) -> State:
+        """One step from state (h, c), each (N, hidden, h, w); gates in the order input, forget, output, candidate.
+
+        None is what is zero everywhere: it is left out.
+        """
+        inputs = [*changing, state[0] if state else None]
+        there: list[Tensor] = [x for x in inputs if x is not None]
+        gates, kernel = fixed
+        if len(there) < len(inputs):
+            kernels = zip(inputs, kernel.split(self.sizes, 1), strict=True)
+            kernel = torch.cat([k for x, k in kernels if x is not None] or [kernel], 1)
+        if there:
+            gates = gates + F.conv2d(torch.cat(there, 1), kernel, padding="same")
         i, f, o, g = gates.chunk(4, 1)
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        cell = i.sigmoid() * g.tanh()
+        if state:
+            cell = cell + f.sigmoid() * state[1]
         return o.sigmoid() * cell.tanh(), cell
+
+
+def laid_out(kernel: Tensor) -> Tensor:
+    """A kernel as convolutions want it: channels last, and already of autocast's type where that is on."""
+    device = kernel.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype
+    return kernel.to(dtype, memory_format=torch.channels_last)
+
+
+def uniform(x: Tensor, kernel: Tensor, size: int) -> Tensor:
+    """The padded convolution of an image that is `x` (N, C, 1, 1) all over: (N, D, size, size), for an odd kernel.
+
+    With a kernel of (D, C, k, k) the outputs take only k x k values: those of an image of k x k.
+    """
+    k = kernel.shape[-1]
+    with torch.autocast(x.device.type, enabled=False):  # cameras are not rounded
+        few = F.conv2d(x.to(kernel).expand(-1, -1, min(k, size), min(k, size)), kernel, padding="same")
+    if size <= k:
+        return few
+    place = torch.arange(size, device=x.device)
+    place = place.clamp(max=k // 2) + (place - (size - 1 - k // 2)).clamp(min=0)
+    return few[:, :, place[:, None], place]
+
+
+def with_vector(conv: nn.Conv2d, x: Tensor, vector: Tensor) -> Tensor:
+    """A padded convolution of an image (N, C, h, h) behind whose channels a vector (N, V) is repeated all over."""
+    of_image, of_vector = conv.weight.split([x.shape[1], vector.shape[1]], 1)
+    share = F.conv2d(x, laid_out(of_image), conv.bias, padding="same")
+    return share + uniform(vector[:, :, None, None], of_vector, x.shape[-1]).to(share)
 
 
 def tile(x: Tensor, height: int, width: int) -> Tensor:

@@ -4,7 +4,8 @@ The first three are the paper's (Eslami et al. 2018, supplement, figure S1). Eac
 Network(image_size, width, activation, region) and has
 
     forward(frames, cameras)   frames (N, 3, S, S) and their cameras (N,) to codes (N, ...), to be summed over views
-    seen(code, cameras)        a scene's code (B, ...) and query cameras (B, Q) to features (B Q, width, S/4, S/4)
+    seen(code, cameras)        a scene's code (B, ...) and query cameras (B, Q) to what the generator is given, features
+                               (B Q, width, S/4, S/4): B if they are the same for all queries, 1 x 1 if all over the image
 """
 
 import math
@@ -14,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gqn.layers import tile
+from gqn.layers import tile, with_vector
 from gqn.views import Cameras
 
 Activation = Callable[[Tensor], Tensor]
 Region = tuple[float, float, float]  # half the extents, along x, y, z, of a box around the origin that holds the scene
 
 
-def _tiled(self, code: Tensor, cameras: Cameras) -> Tensor:
-    """The code as it is, a 1 x 1 one repeated over the image, for every query."""
-    return code.expand(-1, -1, self.size, self.size).repeat_interleave(cameras.pose.shape[1], 0)
+def _as_it_is(self, code: Tensor, cameras: Cameras) -> Tensor:
+    """The code, the same for every query."""
+    return code
 
 
 class Pyramid(nn.Module):
@@ -41,7 +42,7 @@ class Pyramid(nn.Module):
             ]
         )
 
-    seen = _tiled
+    seen = _as_it_is
 
     def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         x = torch.cat([frames, tile(cameras.vector(), *frames.shape[2:]).to(frames)], 1)
@@ -69,14 +70,14 @@ class Tower(nn.Module):
         self.main2b = nn.Conv2d(half, width, 3, padding=1)
         self.leave = nn.Conv2d(width, width, 1)
 
-    seen = _tiled
+    seen = _as_it_is
 
     def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         a = self.activation
         x = a(self.enter(frames))
         x = a(self.skip1(x)) + a(self.main1b(a(self.main1a(x))))
-        x = torch.cat([x, tile(cameras.vector(), *x.shape[2:]).to(x)], 1)
-        x = a(self.skip2(x)) + a(self.main2b(a(self.main2a(x))))
+        v = cameras.vector()
+        x = a(with_vector(self.skip2, x, v)) + a(self.main2b(a(with_vector(self.main2a, x, v))))
         return a(self.leave(x))
 
 
@@ -101,14 +102,14 @@ class IdentityTower(nn.Module):
         self.block2 = nn.Conv2d(width, width, 3, padding=1)
         self.leave = nn.Conv2d(width, width, 1)
 
-    seen = _tiled
+    seen = _as_it_is
 
     def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         a = self.activation
         x = a(self.enter(frames))
         x = x + a(self.block1(x))
         x = a(self.down(x))
-        x = a(self.camera(torch.cat([x, tile(cameras.vector(), *x.shape[2:]).to(x)], 1)))
+        x = a(with_vector(self.camera, x, cameras.vector()))
         x = x + a(self.block2(x))
         return a(self.leave(x))
 

@@ -1,22 +1,23 @@
 """The Generative Query Network (Eslami et al. 2018, supplement, algorithms S1-S3 and figure S2).
 
-The step loop is the paper's; two identities keep it cheap without changing its result:
+The step loop is the paper's; identities keep it cheap without changing its result:
 - what does not change over the steps (camera, representation, query image) goes through its share of each ConvLSTM's
-  convolution once (see `ConvLSTM`);
+  convolution once, and what is the same all over the image costs next to nothing (see `gqn.layers`);
 - the canvas is linear in the states drawn on it, u = sum_l up_l(h_l), and both its maps are k4 s4 without overlap, so
   down(up(h)) is a 1x1 convolution of h, and the image is one transposed convolution of the states. The canvas is
-  therefore kept as the states drawn by each core, `drawn`, at a quarter of the image's size.
+  therefore kept as the sum of the states that each core drew, `drawn`, at a quarter of the image's size;
+- all states are zero before the first step, and what is zero is left out of its convolutions.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gqn.layers import ConvLSTM, State, tile
+from gqn.layers import ConvLSTM, Fixed, State
 from gqn.objective import Prediction, gaussian_kl, gaussian_log_ratio
 from gqn.representations import REPRESENTATIONS, Activation, Region
 from gqn.views import Cameras, Views
@@ -67,22 +68,28 @@ class GQN(nn.Module):
             )
             for _ in range(1 if shared_cores else num_steps)
         )
+        if not shared_cores:
+            self.cores[0].down.requires_grad_(False)  # it looks at an empty canvas only
         self.observe = nn.Conv2d(num_canvas_maps, 3, 1)
 
     def represent(self, context: Views) -> Tensor:
         """Context views (B, M), float frames, to representations (B, ...): the sum (or mean) of their codes."""
         b, m = context.frames.shape[:2]
         cameras = replace(context.cameras, pose=context.cameras.pose.flatten(0, 1))
-        codes = self.represent_view(context.frames.flatten(0, 1), cameras).unflatten(0, (b, m))
+        frames = context.frames.flatten(0, 1).to(memory_format=torch.channels_last)
+        codes = self.represent_view(frames, cameras).unflatten(0, (b, m))
         return codes.sum(1) if self.aggregate == "sum" else codes.mean(1)
 
     def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
         """Score query views (B, Q), float frames, given context views (B, M); latents come from the posterior."""
         b, q = query.frames.shape[:2]
         r = self.represent(context)
-        drawn, kl, log_ratio = self._draw(r, query.cameras, query.frames.flatten(0, 1), generator)
-        terms = (torch.stack(term, 1).unflatten(0, (b, q)) for term in (kl, log_ratio))
-        return Prediction(self._image(drawn[-1]).unflatten(0, (b, q)), *terms)
+        image = query.frames.flatten(0, 1)
+        canvases, posteriors, priors, latents = self._draw(r, query.cameras, image, generator)
+        z, *normals = torch.stack(latents, 1), *_normal(torch.stack(posteriors, 1)), *_normal(torch.stack(priors, 1))
+        kl, log_ratio = gaussian_kl(*normals), gaussian_log_ratio(z, *normals)  # (N, L, latent maps, h, w)
+        terms = (term.flatten(2).sum(2).unflatten(0, (b, q)) for term in (kl, log_ratio))
+        return Prediction(self._image(canvases[-1]).unflatten(0, (b, q)), *terms)
 
     def sample(
         self,
@@ -95,13 +102,13 @@ class GQN(nn.Module):
 
         With `share_noise` all views of a scene take the same noise, so that an orbit shows one scene imagined.
         """
-        drawn, _, _ = self._draw(representation, cameras, None, generator, share_noise)
-        return self._image(drawn[-1]).unflatten(0, cameras.pose.shape[:2])
+        canvases, *_ = self._draw(representation, cameras, None, generator, share_noise)
+        return self._image(canvases[-1]).unflatten(0, cameras.pose.shape[:2])
 
     def steps(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
         """As `sample`, the image mean that the canvas shows after each step: (B, Q, L, 3, H, W)."""
-        drawn, _, _ = self._draw(representation, cameras, None, generator)
-        images = [self._image(states).unflatten(0, cameras.pose.shape[:2]) for states in drawn]
+        canvases, *_ = self._draw(representation, cameras, None, generator)
+        images = [self._image(drawn).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
         return torch.stack(images, 2)
 
     def _draw(
@@ -111,53 +118,70 @@ class GQN(nn.Module):
         image: Tensor | None,
         generator: torch.Generator | None,
         share_noise: bool = False,
-    ) -> tuple[list[dict[int, Tensor]], list[Tensor], list[Tensor]]:
+    ) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor], list[Tensor]]:
         """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior.
 
-        Returns the canvas after each step, as states drawn; KL (N,) and log q(z) - log p(z) (N,) of each step.
+        Returns for each step the canvas after it, as the states drawn, the answers of the heads (the prior's twice if
+        there is no image), and z.
         """
         b, q = cameras.pose.shape[:2]
-        r = cast(Any, self.represent_view).seen(r, cameras)
-        v = tile(cameras.vector().flatten(0, 1), self.size, self.size)
-        scene = torch.cat([v.to(r), r], 1)
-        constants = [core.constants(scene, image) for core in self.cores]
-        zero = scene.new_zeros((len(scene), self.cores[0].hidden, self.size, self.size))
-        generation, inference = (zero, zero), (zero, zero)
-        drawn: dict[int, Tensor] = {}  # the sum of the states that each core drew on the canvas
-        canvases, kl, log_ratio = [], [], []
+        scene = [cameras.vector().flatten(0, 1)[:, :, None, None], cast(Any, self.represent_view).seen(r, cameras)]
+        zero = r.new_zeros((b * q, self.cores[0].hidden, self.size, self.size))
+        generation: State | None = None
+        inference: State | None = None
+        drawn: list[Tensor] = []  # the sum of the states that each core drew on the canvas
+        canvases: list[list[Tensor]] = []
+        posteriors: list[Tensor] = []
+        priors: list[Tensor] = []
+        latents: list[Tensor] = []
         for step in range(self.num_steps):
             c = step % len(self.cores)
-            core, constant = self.cores[c], constants[c]
-            prior = core.prior(generation[0]).chunk(2, 1)  # before this step's z enters the state
-            latent = prior
+            core = self.cores[c]
+            if step == c:  # a core's first step
+                ups = [drawer.up.weight for drawer in self.cores[: max(1, c)]]
+                constant = core.constants(scene, image, b * q, self.size, ups)
+            prior = posterior = core.prior(
+                generation[0] if generation else zero
+            )  # before this step's z enters the state
             if image is not None:
-                canvas = self._downsampled(core, drawn or {c: zero})
-                inference = core.infer(constant, canvas, generation, inference)
-                latent = core.posterior(inference[0]).chunk(2, 1)  # of the state after its update
-            mean, log_std = (t.float() for t in latent)
+                inference = core.infer(constant, drawn, generation, inference)
+                posterior = core.posterior(inference[0])  # of the state after its update
+            mean, log_std = _normal(posterior)
             noise = torch.randn((b, 1 if share_noise else q, *mean.shape[1:]), generator=generator, device=mean.device)
             z = mean + log_std.exp() * noise.expand(-1, q, -1, -1, -1).flatten(0, 1)
-            if image is not None:
-                kl.append(gaussian_kl(*latent, *prior).flatten(1).sum(1))
-                log_ratio.append(gaussian_log_ratio(z, *latent, *prior).flatten(1).sum(1))
             generation = core.generate(constant, z, generation)
-            drawn[c] = drawn[c] + generation[0] if c in drawn else generation[0]
-            canvases.append(dict(drawn))
-        return canvases, kl, log_ratio
+            drawn = [*drawn[:c], drawn[c] + generation[0] if c < len(drawn) else generation[0]]
+            canvases.append(drawn)
+            posteriors.append(posterior)
+            priors.append(prior)
+            latents.append(z)
+        return canvases, posteriors, priors, latents
 
-    def _downsampled(self, core: "Core", drawn: dict[int, Tensor]) -> Tensor:
-        """The canvas as the inference network sees it: down(sum_c up_c(drawn_c)), (N, canvas maps, h, w)."""
-        down = core.down.weight
-        products = {c: torch.einsum("dcij,hcij->dh", down, self.cores[c].up.weight) for c in drawn}
-        return torch.stack([F.conv2d(h, products[c][:, :, None, None]) for c, h in drawn.items()]).sum(0)
-
-    def _image(self, drawn: dict[int, Tensor]) -> Tensor:
+    def _image(self, drawn: list[Tensor]) -> Tensor:
         """The observation of the canvas, conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""
-        observe = self.observe.weight[:, :, 0, 0]
-        kernels = {c: torch.einsum("xc,hcij->hxij", observe, self.cores[c].up.weight) for c in drawn}
-        parts = [F.conv_transpose2d(h, kernels[c], stride=4) for c, h in drawn.items()]
-        mean = torch.stack(parts).sum(0) + cast(Tensor, self.observe.bias)[:, None, None]
+        with torch.autocast(drawn[0].device.type, enabled=False):  # the sum of all states is not rounded
+            up = torch.cat([core.up.weight for core in self.cores[: len(drawn)]])
+            kernel = torch.einsum("xc,hcij->hxij", self.observe.weight[:, :, 0, 0], up)
+            mean = F.conv_transpose2d(torch.cat(drawn, 1).float(), kernel, self.observe.bias, stride=4)
         return mean.sigmoid() if self.sigmoid_output else mean
+
+
+def _normal(head: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log std that a head (..., 2 latent maps, h, w) gives."""
+    mean, log_std = head.float().chunk(2, -3)
+    return mean, log_std
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What the steps of a core have in common."""
+
+    generation: Fixed
+    inference: Fixed | None = None  # as the next two, only where there is an image to look at
+    look: Tensor | None = None  # at the image, (N, 3 or canvas maps, h, w)
+    canvas: Tensor | None = (
+        None  # the 1 x 1 kernel from the states drawn to the canvas as the inference network sees it
+    )
 
 
 class Core(nn.Module):
@@ -179,29 +203,34 @@ class Core(nn.Module):
     ):
         super().__init__()
         self.hidden, self.joint = hidden, joint
-        scene = 7 + code
         self.look = nn.Conv2d(3, canvas if joint else 3, 4, 4, bias=joint is not None)  # at the query image
         self.down = nn.Conv2d(canvas, canvas, 4, 4, bias=False)
         self.up = nn.ConvTranspose2d(hidden, canvas, 4, 4, bias=False)
-        self.inference = ConvLSTM(scene if joint else scene + 3, hidden + canvas, hidden, kernel)
-        self.generation = ConvLSTM(scene, latent, hidden, kernel)
+        self.inference = ConvLSTM([7, code] if joint else [3, 7, code], [hidden, canvas], hidden, kernel)
+        self.generation = ConvLSTM([7, code], [latent], hidden, kernel)
         self.prior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)  # mean and log std
         self.posterior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)
 
-    def constants(self, scene: Tensor, image: Tensor | None) -> dict[str, Tensor]:
-        """What stays the same over the steps: shares of the ConvLSTMs' gates, and of a joint look."""
-        shares = {"generation": self.generation.constant(scene)}
-        if image is not None:
-            look = self.look(image)
-            shares["look"] = look
-            shares["inference"] = self.inference.constant(scene if self.joint else torch.cat([look, scene], 1))
-        return shares
+    def constants(self, scene: list[Tensor], image: Tensor | None, n: int, size: int, ups: list[Tensor]) -> Constants:
+        """Given the scene (cameras and representation), the image and the weights of the cores that draw before."""
+        generation = self.generation.fixed(scene, n, size)
+        if image is None:
+            return Constants(generation)
+        look = self.look(image)
+        inference = self.inference.fixed(scene if self.joint else [look, *scene], n, size)
+        canvas = torch.einsum("dcij,hcij->dh", self.down.weight, torch.cat(ups))[:, :, None, None]
+        return Constants(generation, inference, look, canvas)
 
-    def infer(self, constant: dict[str, Tensor], canvas: Tensor, generation: State, inference: State) -> State:
-        """The inference network's next state, given the canvas (downsampled) and the generator's present state."""
-        seen = self.joint(constant["look"] + canvas) if self.joint else canvas
-        return self.inference(constant["inference"], [generation[0], seen], inference)
+    def infer(
+        self, constant: Constants, drawn: list[Tensor], generation: State | None, inference: State | None
+    ) -> State:
+        """The inference network's next state, given the states drawn and the generator's present one (None: zero)."""
+        assert constant.inference and constant.look is not None and constant.canvas is not None
+        canvas = F.conv2d(torch.cat(drawn, 1), constant.canvas) if drawn else None  # down(sum_c up_c(drawn_c))
+        if self.joint:
+            canvas = self.joint(constant.look if canvas is None else constant.look + canvas)
+        return self.inference(constant.inference, [generation[0] if generation else None, canvas], inference)
 
-    def generate(self, constant: dict[str, Tensor], z: Tensor, generation: State) -> State:
+    def generate(self, constant: Constants, z: Tensor, generation: State | None) -> State:
         """The generator's next state, given the latent z."""
-        return self.generation(constant["generation"], [z.to(generation[0])], generation)
+        return self.generation(constant.generation, [z], generation)
