@@ -19,7 +19,7 @@ class Fixed(NamedTuple):
     """What the steps of a ConvLSTM have in common."""
 
     gates: Tensor  # (N, 4 hidden, h, w): the shares of the constant inputs, biases included
-    kernel: Tensor  # of the changing inputs and the hidden state
+    kernels: list[Tensor]  # of the changing inputs and the hidden state
 
 
 class ConvLSTM(nn.Module):
@@ -31,8 +31,7 @@ class ConvLSTM(nn.Module):
 
     def __init__(self, constant: Sequence[int], changing: Sequence[int], hidden: int, kernel: int):
         super().__init__()
-        self.sizes = [*changing, hidden]
-        self.groups = [*constant, sum(self.sizes)]
+        self.groups = [*constant, *changing, hidden]
         self.gates = nn.Conv2d(sum(self.groups), 4 * hidden, kernel, padding=kernel // 2)
 
     def fixed(self, constant: Sequence[Tensor], n: int, size: int) -> Fixed:
@@ -40,38 +39,36 @@ class ConvLSTM(nn.Module):
 
         B divides n: each of an input's B stands for n / B in a row.
         """
-        *kernels, changing = self.gates.weight.split(self.groups, 1)
+        kernels = self.gates.weight.split(self.groups, 1)
         gates = cast(Tensor, self.gates.bias)[:, None, None]
-        for x, kernel in zip(constant, kernels, strict=True):
-            share = uniform(x, kernel, size) if x.shape[-1] == 1 else F.conv2d(x, laid_out(kernel), padding="same")
+        for x, kernel in zip(constant, kernels, strict=False):
+            one = x.shape[-1] == 1
+            share = uniform(x, kernel, size) if one else F.conv2d(laid_out(x), laid_out(kernel), padding="same")
             gates = gates + share.repeat_interleave(n // len(share), 0)
-        return Fixed(gates, laid_out(changing))
+        return Fixed(gates, [laid_out(kernel) for kernel in kernels[len(constant) :]])
 
     def forward(self, fixed: Fixed, changing: Sequence[Tensor | None], state: State | None) -> State:
         """One step from state (h, c), each (N, hidden, h, w); gates in the order input, forget, output, candidate.
 
         None is what is zero everywhere: it is left out.
         """
-        inputs = [*changing, state[0] if state else None]
-        there: list[Tensor] = [x for x in inputs if x is not None]
-        gates, kernel = fixed
-        if len(there) < len(inputs):
-            kernels = zip(inputs, kernel.split(self.sizes, 1), strict=True)
-            kernel = torch.cat([k for x, k in kernels if x is not None] or [kernel], 1)
-        if there:
-            gates = gates + F.conv2d(torch.cat(there, 1), kernel, padding="same")
+        gates = fixed.gates
+        for x, kernel in zip([*changing, state[0] if state else None], fixed.kernels, strict=True):
+            if x is not None:
+                gates = gates + F.conv2d(laid_out(x), kernel, padding="same")
         i, f, o, g = gates.chunk(4, 1)
         cell = i.sigmoid() * g.tanh()
         if state:
             cell = cell + f.sigmoid() * state[1]
-        return o.sigmoid() * cell.tanh(), cell
+        return laid_out(o.sigmoid() * cell.tanh()), cell
 
 
-def laid_out(kernel: Tensor) -> Tensor:
-    """A kernel as convolutions want it: channels last, and already of autocast's type where that is on."""
-    device = kernel.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype
-    return kernel.to(dtype, memory_format=torch.channels_last)
+def laid_out(x: Tensor) -> Tensor:
+    """Images or a kernel as convolutions want them: of autocast's type where that is on, on a GPU channels last."""
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    layout = torch.channels_last if x.is_cuda else torch.contiguous_format
+    return x.to(dtype).contiguous(memory_format=layout)
 
 
 def uniform(x: Tensor, kernel: Tensor, size: int) -> Tensor:

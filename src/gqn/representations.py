@@ -5,7 +5,7 @@ Network(image_size, width, activation, region) and has
 
     forward(frames, cameras)   frames (N, 3, S, S) and their cameras (N,) to codes (N, ...), to be summed over views
     seen(code, cameras)        a scene's code (B, ...) and query cameras (B, Q) to what the generator is given, features
-                               (B Q, width, S/4, S/4): B if they are the same for all queries, 1 x 1 if all over the image
+                               (B Q, width, S/4, S/4); B if they suit all queries, 1 x 1 if they are the same everywhere
 """
 
 import math

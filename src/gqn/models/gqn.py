@@ -150,7 +150,8 @@ class GQN(nn.Module):
             noise = torch.randn((b, 1 if share_noise else q, *mean.shape[1:]), generator=generator, device=mean.device)
             z = mean + log_std.exp() * noise.expand(-1, q, -1, -1, -1).flatten(0, 1)
             generation = core.generate(constant, z, generation)
-            drawn = [*drawn[:c], drawn[c] + generation[0] if c < len(drawn) else generation[0]]
+            state = generation[0].float()
+            drawn = [*drawn[:c], drawn[c] + state if c < len(drawn) else state]
             canvases.append(drawn)
             posteriors.append(posterior)
             priors.append(prior)
