@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gqn.data import jpeg, tfrecord
-from gqn.data.render import payload
+from gqn.data.export import payload
 from gqn.data.sources import source
 from gqn.data.stored import stored
 from gqn.data.tasks import permuted
@@ -33,7 +33,7 @@ def seconds(work, times):
 
 def measure(folder, scenes):
     """The figures, from files made in `folder`."""
-    rendered = source("shepard_metzler_5_parts", "train", jpeg=False)
+    rendered = source("shepard_metzler_5_parts", "train")
     payloads = [payload(rendered, i) for i in range(200)]
     paths = [folder / f"{i:02}-of-10.tfrecord" for i in range(1, 11)]
     for path in paths:

@@ -14,7 +14,7 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord"},
     {"models", "data.tasks", "data.stored"},
     {"data.sources"},
-    {"data.render", "data.inspect"},
+    {"data.export", "data.inspect"},
     {"metrics", "config"},
     {"checkpoint"},
     {"evaluate", "figures"},

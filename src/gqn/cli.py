@@ -117,11 +117,13 @@ def evaluate(argv: list[str]) -> int:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--context", type=_positive, default=3, help="context views (default: %(default)s)")
     parser.add_argument("--scenes", type=_positive, default=1000, help="held-out scenes (default: %(default)s)")
+    parser.add_argument("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
     given = parser.parse_args(argv)
 
+    from gqn.config import Place
     from gqn.evaluate import evaluate, show
 
-    show(evaluate(given.run, given.context, given.scenes))
+    show(evaluate(given.run, given.context, given.scenes, Place(skip_damaged=given.skip_damaged)))
     return 0
 
 

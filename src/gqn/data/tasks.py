@@ -7,6 +7,8 @@ A source maps a scene index to views:
     source.image_size                pixels of a side
     source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8;
                                      BadInput if they cannot be had
+    source.coded(index, which)       the same as a record of a file holds them: JPEG byte strings, cameras
+    source.skipped                   how often a damaged scene was passed over, by any worker
 
 All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
 ranks, gives the same batches, and to resume is to start at another step.
@@ -17,11 +19,12 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from gqn.data.tfrecord import Scene
 from gqn.errors import BadInput
 from gqn.views import Task, Views, stack
 
@@ -37,7 +40,12 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def skipped(self) -> Any: ...
+
     def views(self, index: int, which: np.ndarray) -> Views: ...
+
+    def coded(self, index: int, which: np.ndarray) -> Scene: ...
 
 
 @dataclass(frozen=True)

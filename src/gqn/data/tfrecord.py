@@ -118,7 +118,7 @@ def opened(path: Path, upto_damage: bool = False) -> File:
         if (offsets := _load(place, state)) is not None:
             return File(path, offsets, state)
     file = scan(path, upto_damage)
-    if file.offsets[-1] == file.state[0]:
+    if file.offsets[-1] == file.state[0] > 0:
         _store(places, file)
     return file
 
@@ -129,8 +129,8 @@ def scan(path: Path, upto_damage: bool = False) -> File:
     try:
         with open(path, "rb", buffering=0) as file:
             state = _state(os.fstat(file.fileno()))
-            if state[0] == 0:
-                raise BadInput(f"{path} is empty: fetch or render it again")
+            if state[0] == 0 and not upto_damage:
+                raise Damaged(f"{path} is empty: fetch or render it again")
             while at < state[0]:
                 head = os.pread(file.fileno(), HEAD, at)
                 if reason := _bad_head(head, state[0] - at):
