@@ -30,7 +30,8 @@ class Config:
     dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
     """Dataset to train on, by its released name; its scenes are rendered on the fly."""
     data: str = ""
-    """Folder with the dataset's files in the released format, to train on them instead of rendering."""
+    """Folder with the dataset's files in the released format, to train on them instead of rendering; or their address,
+    https://, gs:// or any that fsspec knows."""
     num_views: int = 0
     """Views of a scene that tasks draw from; 0: as released, or as in the files."""
     num_train_scenes: int = 0
@@ -144,6 +145,7 @@ class Config:
 
     def scenes(self, split: str, place: "Place | None" = None) -> dict[str, Any]:
         """The options of `gqn.data.sources.source` for a split."""
+        place = place or Place()
         return {
             "name": self.dataset_name,
             "split": split,
@@ -152,7 +154,8 @@ class Config:
             "num_scenes": self.num_train_scenes if split == "train" else 0,
             "hold_out": self.hold_out and split == "train",
             "data": self.data or None,
-            "skip_damaged": (place or Place()).skip_damaged,
+            "skip_damaged": place.skip_damaged,
+            "cache_gb": place.cache_gb,
         }
 
     def model(self) -> dict[str, Any]:
@@ -196,6 +199,8 @@ class Place:
     """Processes that make batches ahead of need, per device; 0 makes them in the training process."""
     skip_damaged: bool = False
     """Name, count and pass over damaged scenes of files, and take the next; without, the first one stops the run."""
+    cache_gb: float = 20.0
+    """Most GB of remote files to keep on disk."""
 
 
 MODEL_OPTIONS = [

@@ -34,7 +34,7 @@ def evaluate(folder: Path, context: int = 3, scenes: int = 1000, place: Place | 
     """
     config, model = checkpoint.load(folder)
     held_out = source(**config.scenes("test", place))
-    sampler = Sampler(len(held_out), held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
+    sampler = Sampler(held_out.order, held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
     models: dict[str, Model] = {
         "gqn": model,
         "nearest view": Nearest(),
@@ -78,7 +78,7 @@ def measure(model: Model, task: Task, pixel_std: float, generator: torch.Generat
 def mean_image(config: Config, scenes: int = 1000, place: Place | None = None) -> Tensor:
     """The mean of one view of each of `scenes` training scenes, (3, H, W) in [0, 1]."""
     seen = source(**config.scenes("train", place))
-    sampler = Sampler(len(seen), seen.num_views, scenes, 1, 1, seed=SEED)
+    sampler = Sampler(seen.order, seen.num_views, scenes, 1, 1, seed=SEED)
     return next(batches(seen, sampler, range(1))).float().query.frames.mean((0, 1))
 
 

@@ -244,7 +244,7 @@ def open_folder(folder: Path, config: Config, resume: bool) -> None:
 def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source, done: int) -> Iterator[Task]:
     """This rank's share of the batches from step `done` on."""
     sampler = Sampler(
-        len(scenes),
+        scenes.order,
         scenes.num_views,
         config.batch_size,
         min_context=1,
@@ -261,7 +261,7 @@ def validation_tasks(config: Config, place: Place | None = None) -> list[Task]:
     """At least `num_val_samples` held-out tasks, the same at every validation of every run."""
     scenes = source(**config.scenes("test", place))
     size = min(config.batch_size, config.num_val_samples)
-    sampler = Sampler(len(scenes), scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
+    sampler = Sampler(scenes.order, scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from gqn.data.released import BUCKET
 from gqn.errors import BadInput
 
 
@@ -34,6 +35,28 @@ def main(argv: list[str]) -> int:
     add.add_argument("--data", required=True, metavar="DIR", help="folder with the dataset's files, as of gqn train")
     add.add_argument("--scenes", type=_count, metavar="N", help="training scenes (default: all)")
     _add_export(add)
+
+    add = commands.add_parser(
+        "download",
+        help="fetch files of a released dataset",
+        description="Fetch files of a released dataset to DIR/NAME/{train,test}, from its public bucket or a mirror. "
+        "The same command goes on after a stop.",
+    )
+    add.set_defaults(run=_download)
+    add.add_argument("name", metavar="NAME", help="dataset, by its released name")
+    add.add_argument("--files", type=_count, required=True, metavar="N", help="of each split, the first ones")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
+    add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
+    add.add_argument(
+        "--from",
+        dest="address",
+        default=BUCKET,
+        metavar="ADDRESS",
+        help="of the folder with the dataset's: gs://, https:// or any that fsspec knows (default: %(default)s)",
+    )
+    add.add_argument(
+        "--connections", type=_count, default=8, metavar="C", help="files at a time (default: %(default)s)"
+    )
 
     add = commands.add_parser(
         "info",
@@ -85,7 +108,7 @@ def _export(given: argparse.Namespace) -> int:
         given.out,
         given.scenes,
         given.test_scenes,
-        splits=("train", "test") if given.split == "both" else (given.split,),
+        splits=_splits(given),
         shard=given.shard,
         workers=_workers(given),
         scenes_per_file=given.scenes_per_file,
@@ -95,6 +118,15 @@ def _export(given: argparse.Namespace) -> int:
         data=given.data,
     )
     console.print(f"done: {folder} (next: gqn data info {folder})")
+    return 0
+
+
+def _download(given: argparse.Namespace) -> int:
+    from gqn.data.download import download
+    from gqn.logs import console
+
+    folder = download(given.name, given.out, given.files, _splits(given), given.address, given.connections)
+    console.print(f"done: {folder} (next: gqn data verify {folder}; gqn train --data {given.out} -d {given.name})")
     return 0
 
 
@@ -117,6 +149,10 @@ def _verify(given: argparse.Namespace) -> int:
     from gqn.data.inspect import verify_all
 
     return 1 if verify_all(given.path, _workers(given)) else 0
+
+
+def _splits(given: argparse.Namespace) -> tuple[str, ...]:
+    return ("train", "test") if given.split == "both" else (given.split,)
 
 
 def _workers(given: argparse.Namespace) -> int:

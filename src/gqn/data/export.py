@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,14 +82,17 @@ def export(
         except BadInput:
             if split in splits or data is None:
                 raise
+    numbers: dict[str, Any] = {split: scenes.order for split, scenes in made.items()}
+    if not all(isinstance(number, int) for number in numbers.values()):
+        raise BadInput("remote scenes are not counted: say how many --scenes")
     of_all = next(iter(made.values()))
     first = payload(of_all, 0)
     recipe = Recipe(
         dataset=name,
         image_size=of_all.image_size,
         num_views=of_all.num_views,
-        train_scenes=len(made.get("train", ())),
-        test_scenes=len(made.get("test", ())),
+        train_scenes=numbers.get("train", 0),
+        test_scenes=numbers.get("test", 0),
         scenes_per_file=scenes_per_file or max(1, VIEWS_PER_FILE // of_all.num_views),
         hold_out=hold_out,
         first_scene=hashlib.sha256(first).hexdigest()[:16],

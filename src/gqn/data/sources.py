@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gqn import lookup
-from gqn.data import jpeg
+from gqn.data import jpeg, remote
 from gqn.data.released import DATASETS
 from gqn.data.stored import find, stored
 from gqn.data.tasks import Source, rng
@@ -29,6 +29,7 @@ def source(
     hold_out: bool = False,
     data: Path | str | None = None,
     skip_damaged: bool = False,
+    cache_gb: float = 20.0,
 ) -> Source:
     """The scenes of a released dataset's name: rendered as they are asked for, or read from `data`.
 
@@ -41,7 +42,10 @@ def source(
 
     Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
     antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
-    next one taken. Raises BadInput if there are no such files, they hold less than is asked for, or one cannot be used.
+    next one taken. An address (https://, gs:// or any of fsspec) in place of the folder gives a `Remote` source, which
+    keeps files in a cache of at most `cache_gb` GB and whose number of scenes is not known; with `num_scenes` the files
+    that hold these are fetched at once. Raises BadInput if there
+    are no such files, they hold less than is asked for, or one cannot be used.
     """
     if name not in DATASETS:
         raise BadInput(lookup.unknown("dataset", name, DATASETS))
@@ -52,7 +56,13 @@ def source(
             raise BadInput(
                 "a hold-out is of rendered scenes, stored ones are as they are: leave --hold-out or --data away"
             )
-        paths = find(Path(data), name, split)
+        if "://" in str(data):
+            addresses, cache = remote.find(str(data), name, split), remote.cache(cache_gb)
+            if not num_scenes:
+                return remote.Remote(addresses, cache, image_size, num_views, family.fov, skip_damaged)
+            paths = remote.first(addresses, cache, num_scenes)
+        else:
+            paths = find(Path(data), name, split)
         return stored(paths, image_size, num_views, num_scenes, family.fov, skip_damaged)
     if hold_out:
         if not hasattr(family, "hold_out"):
@@ -73,6 +83,11 @@ class Rendered:
     skipped = 0
 
     def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def order(self) -> int:
+        """Uniform, over all scenes."""
         return len(self.seeds)
 
     def views(self, index: int, which: np.ndarray) -> Views:

@@ -42,6 +42,11 @@ class Stored:
     def __len__(self) -> int:
         return self.num_scenes
 
+    @property
+    def order(self) -> int:
+        """Uniform, over all scenes."""
+        return self.num_scenes
+
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8; no other frame is decoded.
 

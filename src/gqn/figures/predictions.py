@@ -25,7 +25,7 @@ def compute(
     """The figure of `rows` held-out scenes: arrays as `answer` gives them."""
     held_out = source(**config.scenes("test", place))
     context = min(context, config.max_context_size)
-    sampler = Sampler(len(held_out), held_out.num_views, rows, context, context, seed=SEED)
+    sampler = Sampler(held_out.order, held_out.num_views, rows, context, context, seed=SEED)
     return answer(model, next(batches(held_out, sampler, range(1))).float(), samples)
 
 
