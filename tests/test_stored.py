@@ -130,14 +130,16 @@ def test_mistake_8_files_of_different_lengths_lose_no_scene(tmp_path):
         assert np.array_equal(views.frames[1].permute(1, 2, 0).numpy(), jpeg.decode(frames[0]))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_has_each_scene_once_on_two_ranks_and_across_a_resume(tmp_path, workers):
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_an_epoch_has_each_scene_once_with_any_workers_and_ranks_and_across_a_resume(tmp_path, workers, ranks):
     scenes = stored(files(tmp_path / "train", (5, 1, 6)))
     which = {tuple(made_up(3, i)[1][k].tolist()): i for i in range(12) for k in range(3)}
     seen = []
     for steps in (range(1), range(1, 3)):
-        for rank in range(2):
-            sampler = Sampler(12, 3, 4, 1, 2, rank=rank, ranks=2)
+        for rank in range(ranks):
+            sampler = Sampler(12, 3, 4, 1, 2, rank=rank, ranks=ranks)
             for task in batches(scenes, sampler, steps, workers):
                 seen += [which[tuple(pose)] for pose in task.query.cameras.pose[:, 0].tolist()]
     assert sorted(seen) == list(range(12))
@@ -284,6 +286,31 @@ def test_a_file_that_vanishes_during_training_is_named(data, workers):
     (data / NAME / "train" / "3-of-3.tfrecord").unlink()
     with pytest.raises(BadInput, match=r"^cannot read .*3-of-3\.tfrecord: No such file or directory$"):
         list(tasks)
+
+
+@pytest.mark.parametrize("flag", [[], ["--skip-damaged"]])
+def test_training_stops_with_a_line_when_a_file_vanishes_and_goes_on_when_it_is_back(
+    tmp_path, monkeypatch, capfd, flag
+):
+    """A file that is not there is no damaged scene: it can be put back."""
+    one, _ = files(tmp_path / "data" / "train", (3, 3))
+    files(tmp_path / "data" / "test", (3,))
+    train = [*TINY, *flag, "-t", "18", "-f", "3", "--data", str(tmp_path / "data"), "--logdir", str(tmp_path / "log")]
+    away = tmp_path / "away"
+
+    def lose(fabric, score, step, folder):
+        if step == 1:
+            one.rename(away)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "check_finite", lose)
+        assert main(train) == 2
+    said = capfd.readouterr().err
+    assert re.search(r"^gqn: cannot read .*1-of-2\.tfrecord: No such file or directory$", said, re.M)
+    assert "Traceback" not in said
+    away.rename(one)
+    assert main(train) == 0
+    assert "going on after step 2 of 6" in capfd.readouterr().out
 
 
 def scene_files(folder, *scenes):
