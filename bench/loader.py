@@ -3,8 +3,8 @@
 The set has N scenes of 15 views at 64 pixels (200 rendered ones, over and over) and is read in random order: both
 checksums of a record, the cameras, and 7 decoded frames. Time is processor time, so that other work on the machine
 does not count. Beside it: the parts of that time; `plain` (Pillow decodes all 15 frames, as converters do, and 7 are
-kept); megabytes of file per second of index building, which reads the lengths of records alone (`index`), and of reading
-all records in order, both checksums checked (`read`). Files lie in the page cache.
+kept); megabytes of file per second of index building, which reads the lengths of records alone (`index`), and of
+reading all records in order, both checksums checked (`read`). Files lie in the page cache.
 
 With --train T the preset `founding` is trained on these files for T samples, on two processes with a worker each:
 `waiting` is the share of its time (from the clock) that it waited for data, `samples_per_second` its speed.
@@ -85,8 +85,8 @@ def measure(folder, scenes):
 
 def trained(folder, samples):
     """How long a training run waits for the files in `folder`."""
-    command = [sys.executable, "-c", "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))", "train"]
-    flags = f"founding --devices 2 -t {samples} -v 32 -f {samples} --data {folder} --logdir {folder / 'log'}"
+    command = [Path(sys.executable).parent / "gqn", "train", "founding"]
+    flags = f"--devices 2 -t {samples} -v 32 -f {samples} --data {folder} --logdir {folder / 'log'}"
     subprocess.run([*command, *flags.split()], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     (journal,) = (folder / "log").glob("*/metrics.jsonl")
     last = [line for line in map(json.loads, journal.read_text().splitlines()) if line["kind"] == "train"][-1]

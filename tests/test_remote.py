@@ -1,7 +1,9 @@
 """Files at an address: fetched whole whatever the server does, and trained on in an order that no cache decides."""
 
 import dataclasses
+import fcntl
 import os
+import pickle
 import re
 import resource
 import socket
@@ -258,7 +260,7 @@ def test_an_interrupted_download_goes_on(bucket, tmp_path, monkeypatch, capsys):
 def windows(sizes, seed=0):
     """An order over files of these sizes, with what it asked about and told."""
     counted, told = [], []
-    order = remote.Windows(len(sizes), lambda f: (counted.append(f), sizes[f])[1], told.append)
+    order = remote.Windows(len(sizes), lambda files: (counted.extend(files), [sizes[f] for f in files])[1], told.append)
     return order, counted, told
 
 
@@ -282,7 +284,9 @@ def test_the_order_does_not_depend_on_where_one_starts():
     straight, _, _ = windows(sizes)
     all_of_it = [straight(0, i) for i in range(100)]
     for start in (0, 17, 39, 61):
-        resumed, _, _ = windows(sizes)
+        resumed, _, told = windows(sizes)
+        assert resumed(0, start) == all_of_it[start]
+        assert len(told) <= 2  # what lies before is counted, and not fetched if it was before
         assert [resumed(0, i) for i in range(start, 100)] == all_of_it[start:]
 
 
@@ -326,6 +330,22 @@ def test_remote_scenes_are_those_of_the_files(bucket):
     index = next(i for i in range(len(local)) if local.place(i)[0].path.name == "2-of-10.tfrecord") + 1
     b = local.views(index, np.array([2, 0]))
     assert torch.equal(a.frames, b.frames) and torch.equal(a.cameras.pose, b.cameras.pose)
+
+
+def test_processes_that_are_not_forked_can_have_it(bucket):
+    scenes = source(NAME, "train", data=bucket.address)
+    again = pickle.loads(pickle.dumps(scenes))
+    index = scenes.order(0, 5)
+    assert again.order(0, 5) == index
+    assert torch.equal(again.views(index, np.arange(1)).frames, scenes.views(index, np.arange(1)).frames)
+
+
+def test_what_another_process_fetches_is_left_to_it(bucket, tmp_path):
+    address, path, _ = one(bucket, tmp_path)
+    with open(path.with_name(f".{path.name}.part"), "ab") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match=r"another process fetches .*: leave it to that"):
+            fetch.fetch(address, path)
 
 
 def cached(tmp_path):

@@ -4,6 +4,7 @@ What is under way lies in a `.part` file, from which the next call goes on, and 
 """
 
 import base64
+import fcntl
 import os
 import re
 import threading
@@ -66,6 +67,8 @@ def fetch(
     try:
         _patiently(address, stop, lambda: _append(address, part, told, stop), lambda: _size(part))
         move(part, path)
+    except BlockingIOError as error:
+        raise BadInput(f"another process fetches {path}: leave it to that") from error
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror}; what has come is kept") from error
 
@@ -115,15 +118,18 @@ def _append(address: str, part: Path, told: Callable[[int], None], stop: threadi
     """Fetch what a part lacks; Passing if it is not whole then."""
     body = _opened(address, _size(part))
     try:
-        with open(part, "r+b" if body.start else "wb") as file:
-            at = file.seek(body.start)
-            file.truncate()
+        with open(part, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if file.tell() < (at := body.start):
+                raise Passing("another process was quicker")
+            file.truncate(at)
             told(at)
             while chunk := _asked(address, body.stream.read, CHUNK):
                 if stop.is_set():
                     raise Stopped
                 at += file.write(chunk)
                 told(at)
+            file.flush()
             os.fsync(file.fileno())
     finally:
         body.stream.close()

@@ -13,7 +13,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from gqn.data.stored import Stored, open_files, stored
 from gqn.data.tasks import permuted
 from gqn.data.tfrecord import Damaged, Scene
 from gqn.errors import BadInput
+from gqn.logs import console
 from gqn.views import Views
 
 WINDOW = 8  # files whose scenes are shuffled together
@@ -57,9 +57,9 @@ class Remote:
             )
         self.first = stored([first], image_size, num_views, None, fov, skip_damaged)
         self.num_views, self.image_size, self.skipped = self.first.num_views, self.first.image_size, self.first.skipped
-        self.file = lru_cache(2 * WINDOW)(self._file)
-        self.count = lru_cache(None)(self._count)
-        self.order = Windows(len(addresses), self.count, self.ahead)
+        self.order = Windows(len(addresses), self.counts, self.ahead)
+        self.known: dict[int, int] = {}  # scenes of files
+        self.opened: dict[int, Stored] = {}  # those opened last
 
     def views(self, index: int, which: np.ndarray) -> Views:
         """As `Stored.views`; the scene after the last one of a file is its first. BadInput if it cannot be fetched."""
@@ -73,14 +73,36 @@ class Remote:
 
     def _here(self, number, read: Callable):
         try:
-            return read(self.file(number))
+            return read(self.open(number))
         except Damaged:
             raise
         except BadInput:
             if self.cache.path(self.addresses[number]).exists():
                 raise
             self.cache.file(self.addresses[number])  # another process made room in the meantime
-            return read(self.file(number))
+            return read(self.open(number))
+
+    def open(self, number: int) -> Stored:
+        """The scenes of a file, fetched if it is not here."""
+        if number not in self.opened:
+            (file,) = open_files([self.cache.file(self.addresses[number])], self.first.skip_damaged)
+            self.opened[number] = replace(self.first, files=[file], ends=np.array([len(file)]), num_scenes=len(file))
+            if len(self.opened) > 2 * WINDOW:
+                del self.opened[next(iter(self.opened))]
+        return self.opened[number]
+
+    def counts(self, numbers: list[int]) -> list[int]:
+        """How many scenes files hold; those that were never here are fetched."""
+        new = [number for number in numbers if number not in self.known]
+        for number in new:
+            if (count := tfrecord.count(self.cache.path(self.addresses[number]))) is not None:
+                self.known[number] = count
+        self.ahead(missing := [number for number in new if number not in self.known])
+        for number in missing:
+            if not self.cache.path(self.addresses[number]).exists():
+                console.print(f"waiting for {self.addresses[number]}", markup=False)
+            self.known[number] = len(self.open(number))
+        return [self.known[number] for number in numbers]
 
     def ahead(self, numbers: list[int]) -> None:
         """Begin to fetch what is not here of these files; failures are left to those who need them."""
@@ -95,26 +117,18 @@ class Remote:
             if part := [a for a in addresses[first::CONNECTIONS] if not self.cache.path(a).exists()]:
                 threading.Thread(target=work, args=(part,), daemon=True).start()
 
-    def _file(self, number: int) -> Stored:
-        (file,) = open_files([self.cache.file(self.addresses[number])], self.first.skip_damaged)
-        return replace(self.first, files=[file], ends=np.array([len(file)]), num_scenes=len(file))
-
-    def _count(self, number: int) -> int:
-        known = tfrecord.count(self.cache.path(self.addresses[number]))
-        return len(self.file(number)) if known is None else known
-
 
 @dataclass(frozen=True)
 class Windows:
     """The order of the scenes of files whose numbers of scenes become known one by one.
 
     Each epoch has the files in an order drawn anew, and cuts it into windows of `WINDOW` files; the scenes of a window
-    come in random order, each once, then those of the next. A function of (seed, number) alone, for which `count` is
-    asked about the files up to there, and `ahead` told which ones come next.
+    come in random order, each once, then those of the next. A function of (seed, number) alone, for which `counts` is
+    asked about the files up to there, and `ahead` told which ones are needed and come next.
     """
 
     files: int
-    count: Callable[[int], int]
+    counts: Callable[[list[int]], list[int]]
     ahead: Callable[[list[int]], None]
     starts: dict[int, list[int]] = field(default_factory=dict)
     """By seed: the number of the first task of each window that was reached, and of the one after."""
@@ -124,19 +138,17 @@ class Windows:
         """The scene of task `number`."""
         starts = self.starts.setdefault(seed, [0])
         while number >= starts[-1]:
-            files = self.window(seed, len(starts) - 1)
-            self._tell(seed, len(starts) - 1)
-            starts.append(starts[-1] + sum(map(self.count, files)))
+            starts.append(starts[-1] + sum(self.counts(self.window(seed, len(starts) - 1))))
         window = bisect_right(starts, number) - 1
+        self._tell(seed, window)
         start, end = starts[window : window + 2]
         if number >= (start + end) // 2:
             self._tell(seed, window + 1)
         place = permuted(number - start, end - start, (seed, window))
-        for file in self.window(seed, window):
-            if place < self.count(file):
-                return file * MOST + place
-            place -= self.count(file)
-        raise AssertionError("a window's files hold its scenes")
+        files = self.window(seed, window)
+        ends = np.cumsum(self.counts(files))
+        file = int(np.searchsorted(ends, place, side="right"))
+        return files[file] * MOST + place - int(ends[file - 1] if file else 0)
 
     def window(self, seed: int, window: int) -> list[int]:
         """The files of a window, counted through all epochs."""
