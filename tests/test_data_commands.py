@@ -129,6 +129,7 @@ def test_a_hold_out_and_a_size_are_rendered(tmp_path):
     "arguments, says",
     [
         ("render shepard_metzler_5_part --scenes 2 --out {}", "Did you mean 'shepard_metzler_5_parts'"),
+        ("download shepard_metzler_5_part --files 2 --out {}", "Did you mean 'shepard_metzler_5_parts'"),
         ("info {}/none", "there is no "),
         ("info {}", "no .tfrecord files in "),
         ("verify {}/none", "there is no "),
@@ -145,6 +146,8 @@ def test_bad_input_is_one_line(tmp_path, capsys, arguments, says):
     [
         ("", "required: COMMAND"),
         ("fetch", "invalid choice: 'fetch'"),
+        ("export jaco --out x", "required: --data"),
+        ("download jaco --out x", "required: --files"),
         ("render jaco --out x", "required: --scenes"),
         ("render jaco --out x --scenes 0", "must be at least 1"),
         ("render jaco --out x --scenes -3", "not a whole number"),

@@ -16,7 +16,7 @@ Generative Query Networks: train, measure and show them.
   train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
   eval RUN                 measure a run on held-out scenes, beside the floors
   figure NAME RUN          draw a figure of a run (figure scenes DATASET: of a dataset)
-  data COMMAND             render, look at and check files of scenes (gqn data --help)
+  data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
 """
 
 
@@ -160,7 +160,7 @@ def figure(argv: list[str]) -> int:
 
 
 def data(argv: list[str]) -> int:
-    """`gqn data render | info | verify`: files of scenes, in the released format."""
+    """`gqn data download | render | export | info | verify`: files of scenes, in the released format."""
     from gqn.data import commands
 
     return commands.main(argv)

@@ -5,8 +5,9 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from gqn import lookup
 from gqn.data import fetch
-from gqn.data.released import BUCKET
+from gqn.data.released import BUCKET, DATASETS
 from gqn.data.remote import find
 from gqn.errors import BadInput
 from gqn.logs import Reporter, console
@@ -25,6 +26,8 @@ def download(
     Files that are there are left as they are, and parts of files are gone on with, so that the same call goes on after
     a stop. Raises BadInput if a file cannot be had, or all of them do not fit the disk: that is found out first.
     """
+    if name not in DATASETS:
+        raise BadInput(lookup.unknown("dataset", name, DATASETS))
     folder = out / name
     wanted = {
         folder / split / there.rsplit("/", 1)[1]: there
