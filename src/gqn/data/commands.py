@@ -87,7 +87,9 @@ def _add_export(add: argparse.ArgumentParser) -> None:
     """What `render` and `export` have in common."""
     add.set_defaults(run=_export)
     add.add_argument("name", metavar="NAME", help="dataset, by its released name")
-    add.add_argument("--test-scenes", type=_count, metavar="N", help="held-out scenes (default: a tenth of --scenes)")
+    add.add_argument(
+        "--test-scenes", type=_count, metavar="N", help="held-out scenes (default: a tenth of --scenes, or all)"
+    )
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
     add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
     add.add_argument(

@@ -21,6 +21,7 @@ import fsspec
 from google_crc32c import Checksum
 
 from gqn.errors import BadInput
+from gqn.logs import errors
 
 CHUNK = 2**18  # bytes read at a time
 TIMEOUT = 30.0  # seconds without an answer after which a connection counts as cut
@@ -200,6 +201,8 @@ def _patiently(address: str, stop: threading.Event, work: Callable[[], T], progr
                 raise BadInput(
                     f"cannot fetch {address}: {error}, {TRIES} times in a row: the same command goes on once it can"
                 ) from error
+            if tries > 1:
+                errors.print(f"{address}: {error}: trying again", markup=False)
         if stop.wait(PAUSE * 2 ** (tries - 1)):
             raise Stopped
 
