@@ -74,6 +74,7 @@ def one(bucket, tmp_path, name="1-of-10.tfrecord"):
         ([503, 500, 429], [0, 0, 0, 0]),
         (["cut"], [0, "half"]),
         (["cut", "cut", 503, "cut"], [0, "half", "more", "more", "more"]),
+        (["cut"] * 7, [0, "half", *["more"] * 6]),  # each brings something: it is not given up
         (["cut", "no ranges"], [0, "half"]),
         (["wrong"], [0, 0]),
         (["no length"], [0]),
