@@ -274,6 +274,7 @@ def test_each_scene_comes_once_per_epoch_window_after_window():
     assert [sorted(epoch) for epoch in epochs] == [everything] * 3
     assert epochs[0] != epochs[1] != epochs[2]
     first = order.window(3, 0)
+    assert first != order.window(3, 3)  # the same place in the next epoch
     n = sum(sizes[f] for f in first)
     assert len(first) == remote.WINDOW and {s // remote.MOST for s in epochs[0][:n]} == {f for f in first if sizes[f]}
     assert [s // remote.MOST for s in epochs[0][:n]] != sorted(s // remote.MOST for s in epochs[0][:n])
