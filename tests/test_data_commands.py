@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from gqn.cli import main
-from gqn.data import render as module
+from gqn.data import export as module
 from gqn.data import tfrecord
+from gqn.data.export import export
 from gqn.data.inspect import info, verify
-from gqn.data.render import render
+from gqn.data.sources import source
 from gqn.errors import BadInput
 from test_tfrecord import made_up
 
@@ -25,11 +26,11 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What 5 scenes in files of 2 are."""
-    return contents(render(NAME, tmp_path_factory.mktemp("whole"), 5, scenes_per_file=2))
+    return contents(export(NAME, tmp_path_factory.mktemp("whole"), 5, scenes_per_file=2))
 
 
 def made(out, **options):
-    return contents(render(NAME, out, 5, scenes_per_file=2, **options))
+    return contents(export(NAME, out, 5, scenes_per_file=2, **options))
 
 
 def test_files_are_named_as_released(whole):
@@ -93,41 +94,42 @@ def test_a_full_disk_leaves_whole_files_and_the_same_command_goes_on(whole, tmp_
 
 
 def test_other_data_and_other_recipes_are_refused(tmp_path, monkeypatch):
-    render(NAME, tmp_path, 2)
+    export(NAME, tmp_path, 2)
     with pytest.raises(BadInput, match=r"another recipe \(train-scenes is 3, was 2\): .* --out"):
-        render(NAME, tmp_path, 3)
+        export(NAME, tmp_path, 3)
     with pytest.raises(BadInput, match="image-size is 32, was 64"):
-        render(NAME, tmp_path, 2, image_size=32)
+        export(NAME, tmp_path, 2, image_size=32)
     payload = module.payload
     with monkeypatch.context() as patched, pytest.raises(BadInput, match="first-scene is"):
         patched.setattr(module, "payload", lambda *scene: payload(*scene) + b"\x12\x00")
-        render(NAME, tmp_path, 2)
+        export(NAME, tmp_path, 2)
     (tmp_path / "other" / NAME).mkdir(parents=True)
     (tmp_path / "other" / NAME / "thesis.tex").touch()
     with pytest.raises(BadInput, match="holds other data: give another --out"):
-        render(NAME, tmp_path / "other", 2)
+        export(NAME, tmp_path / "other", 2)
     (tmp_path / NAME / "recipe.json").write_text("{")
     with pytest.raises(BadInput, match=r"recipe\.json is damaged"):
-        render(NAME, tmp_path, 2)
+        export(NAME, tmp_path, 2)
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match=r"cannot write .*Not a directory"):
-        render(NAME, tmp_path / "file", 2)
+        export(NAME, tmp_path / "file", 2)
 
 
 def test_a_hold_out_and_a_size_are_rendered(tmp_path):
-    folder = render("rooms_ring_camera", tmp_path, 2, image_size=32, hold_out=True)
+    folder = export("rooms_ring_camera", tmp_path, 2, image_size=32, hold_out=True)
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["hold_out"] and recipe["image_size"] == 32 and recipe["test_scenes"] == 1
     train, _ = info(folder)
     assert (train.size, train.views, train.scenes) == (32, 10, 2)
     with pytest.raises(BadInput, match="no documented hold-out"):
-        render(NAME, tmp_path, 2, hold_out=True)
+        export(NAME, tmp_path, 2, hold_out=True)
 
 
 @pytest.mark.parametrize(
     "arguments, says",
     [
         ("render shepard_metzler_5_part --scenes 2 --out {}", "Did you mean 'shepard_metzler_5_parts'"),
+        ("download shepard_metzler_5_part --files 2 --out {}", "Did you mean 'shepard_metzler_5_parts'"),
         ("info {}/none", "there is no "),
         ("info {}", "no .tfrecord files in "),
         ("verify {}/none", "there is no "),
@@ -144,6 +146,8 @@ def test_bad_input_is_one_line(tmp_path, capsys, arguments, says):
     [
         ("", "required: COMMAND"),
         ("fetch", "invalid choice: 'fetch'"),
+        ("export jaco --out x", "required: --data"),
+        ("download jaco --out x", "required: --files"),
         ("render jaco --out x", "required: --scenes"),
         ("render jaco --out x --scenes 0", "must be at least 1"),
         ("render jaco --out x --scenes -3", "not a whole number"),
@@ -159,7 +163,7 @@ def test_wrong_flags_say_what_is_wrong(capsys, arguments, says):
 
 def test_info_says_what_is_there_and_draws_it(tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
-    render(NAME, tmp_path, 7, test_scenes=1, scenes_per_file=4)
+    export(NAME, tmp_path, 7, test_scenes=1, scenes_per_file=4)
     capsys.readouterr()
     assert main(["data", "info", str(tmp_path), "--sheet", str(sheet)]) == 0
     said = capsys.readouterr().out
@@ -205,6 +209,47 @@ def test_verify_names_all_that_is_damaged(tmp_path, capsys):
 
 
 def test_verify_passes_what_was_rendered(tmp_path, capsys):
-    render(NAME, tmp_path, 3)
+    export(NAME, tmp_path, 3)
     assert main(["data", "verify", str(tmp_path), "--workers", "0"]) == 0
     assert "2 files: 4 whole scenes, none damaged" in capsys.readouterr().out
+
+
+def test_export_copies_frames_and_takes_a_part_or_another_size(whole, tmp_path, capsys):
+    export(NAME, tmp_path / "data", 5, scenes_per_file=2)
+    command = ["data", "export", NAME, "--workers=0", f"--data={tmp_path / 'data'}", f"--out={tmp_path}/"]
+
+    assert main([*command[:-1], command[-1] + "copy", "--scenes-per-file=2"]) == 0
+    assert contents(tmp_path / "copy" / NAME) == whole  # the recipe too: it is the same data
+
+    assert main([*command[:-1], command[-1] + "part", "--scenes=3", "--views=4", "--split=train"]) == 0
+    (path,) = (tmp_path / "part").rglob("*.tfrecord")
+    part, from_files = tfrecord.opened(path), source(NAME, "train", data=tmp_path / "data")
+    assert len(part) == 3
+    for i in range(3):
+        frames, cameras = part.scene(i)
+        coded, poses = from_files.coded(i, np.arange(15))
+        assert frames == coded[:4] and np.array_equal(cameras, poses[:4])
+
+    assert main([*command[:-1], command[-1] + "small", "--image-size=32"]) == 0
+    small, resized = source(NAME, "test", data=tmp_path / "small"), source(NAME, "test", 32, data=tmp_path / "data")
+    assert small.stored_size == 32
+    a, b = small.views(0, np.arange(15)).frames, resized.views(0, np.arange(15)).frames
+    assert 0 < (a.float() - b.float()).abs().mean() < 4  # JPEG once more, whose chroma is coarse
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_export_names_what_cannot_be_had(tmp_path, capsys, workers):
+    export(NAME, tmp_path / "data", 3, splits=("train",))
+    command = ["data", "export", NAME, f"--workers={workers}", f"--data={tmp_path / 'data'}", f"--out={tmp_path}/out"]
+    assert main(command) == 2
+    assert "no files of shepard_metzler_5_parts's test split" in capsys.readouterr().err
+    assert main([*command, "--split=train", "--scenes=4"]) == 2
+    assert "train holds 3 scenes, and 4 were asked for" in capsys.readouterr().err
+    (path,) = (tmp_path / "data").rglob("*.tfrecord")
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    assert main([*command, "--split=train"]) == 2
+    said = capsys.readouterr().err
+    assert "1-of-1.tfrecord: record 2 at offset " in said and said.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("*.tfrecord"))

@@ -1,7 +1,9 @@
 """Scenes in files are the scenes that were rendered, in any order, each once; faults are named."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,9 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gqn import config
+from gqn import config as configs
+from gqn import train as training
+from gqn.cli import main
+from gqn.config import Place
 from gqn.data import jpeg, tfrecord
-from gqn.data.render import render
+from gqn.data.export import export
 from gqn.data.sources import source
 from gqn.data.stored import resized, stored
 from gqn.data.tasks import Sampler, batches
@@ -27,7 +32,7 @@ NAME = "shepard_metzler_5_parts"
 def rendered(tmp_path_factory):
     """A folder with a small dataset: 10 training scenes in files of 4, 4 and 2, and 3 held-out scenes."""
     out = tmp_path_factory.mktemp("data")
-    render(NAME, out, 10, test_scenes=3, scenes_per_file=4)
+    export(NAME, out, 10, test_scenes=3, scenes_per_file=4)
     return out
 
 
@@ -55,17 +60,56 @@ def damage(path, record):
     path.write_bytes(content)
 
 
-def test_the_demo_trains_on_files_as_on_the_fly(rendered):
-    """The batches of the demo preset at the released size, byte for byte, given the same number of scenes."""
-    demo = config.preset("demo")
+@pytest.mark.parametrize("size", [64, 32])
+def test_batches_from_files_are_those_made_on_the_fly(tmp_path, size):
+    """Byte for byte, given the same number of scenes, at the released size and at another."""
+    export(NAME, tmp_path, 10, test_scenes=3, scenes_per_file=4, image_size=size)
     for split, scenes in (("train", 10), ("test", 3)):
-        fly, read = source(NAME, split, 64), source(NAME, split, 64, data=rendered)
-        assert len(read) == scenes and read.num_views == fly.num_views and read.image_size == 64
-        sampler = Sampler(scenes, 15, 4, 1, demo.max_context_size, demo.num_queries, demo.seed)
+        fly, read = source(NAME, split, size, num_scenes=scenes), source(NAME, split, data=tmp_path)
+        assert len(read) == len(fly) == scenes and read.num_views == fly.num_views and read.image_size == size
+        sampler = Sampler(scenes, 15, 4, 1, 4)
         for a, b in zip(batches(fly, sampler, range(6)), batches(read, sampler, range(6)), strict=True):
             for x, y in ((a.context, b.context), (a.query, b.query)):
                 assert torch.equal(x.frames, y.frames) and y.frames.dtype == torch.uint8
                 assert torch.equal(x.cameras.pose, y.cameras.pose) and x.cameras.fov == y.cameras.fov
+
+
+def test_the_demo_trains_on_files_as_on_the_fly(tmp_path, monkeypatch):
+    """Every record of the loss is equal to the bit, and so are the weights."""
+    monkeypatch.setattr(training, "LOG_EVERY", 1)
+    export(NAME, tmp_path / "data", 20, image_size=32)
+    demo = dataclasses.replace(
+        configs.preset("demo"),
+        representation_maps=16,
+        num_recurrent_maps=8,
+        num_canvas_maps=8,
+        batch_size=4,
+        num_train_samples=48,
+        num_val_samples=4,
+        num_train_scenes=20,
+    )
+    stored = dataclasses.replace(demo, data=str(tmp_path / "data"))
+    curves = []
+    for config, run in ((demo, tmp_path / "fly"), (stored, tmp_path / "stored")):
+        training.train(config, Place(workers=0), run)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        names = ("step", "loss", "excess", "kl", "mse", "kl_steps")
+        curves.append([[line[name] for name in names] for line in lines if line["kind"] == "train"])
+    assert curves[0] == curves[1] and len(curves[0]) == 12
+    assert (tmp_path / "fly" / "model.safetensors").read_bytes() == (
+        tmp_path / "stored" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_the_first_scenes_and_views_are_taken(rendered):
+    few = source(NAME, "train", data=rendered, num_scenes=5, num_views=3)
+    assert len(few) == 5 and few.num_views == 3
+    whole = source(NAME, "train", data=rendered)
+    assert torch.equal(few.views(4, np.array([2])).frames, whole.views(4, np.array([2])).frames)
+    with pytest.raises(BadInput, match="train holds 10 scenes, and 11 were asked for"):
+        source(NAME, "train", data=rendered, num_scenes=11)
+    with pytest.raises(BadInput, match="train holds 15 views of a scene, and 16 were asked for"):
+        source(NAME, "train", data=rendered, num_views=16)
 
 
 def test_the_dataset_folder_itself_will_do(rendered):
@@ -86,14 +130,16 @@ def test_mistake_8_files_of_different_lengths_lose_no_scene(tmp_path):
         assert np.array_equal(views.frames[1].permute(1, 2, 0).numpy(), jpeg.decode(frames[0]))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_has_each_scene_once_on_two_ranks_and_across_a_resume(tmp_path, workers):
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_an_epoch_has_each_scene_once_with_any_workers_and_ranks_and_across_a_resume(tmp_path, workers, ranks):
     scenes = stored(files(tmp_path / "train", (5, 1, 6)))
     which = {tuple(made_up(3, i)[1][k].tolist()): i for i in range(12) for k in range(3)}
     seen = []
     for steps in (range(1), range(1, 3)):
-        for rank in range(2):
-            sampler = Sampler(12, 3, 4, 1, 2, rank=rank, ranks=2)
+        for rank in range(ranks):
+            sampler = Sampler(12, 3, 4, 1, 2, rank=rank, ranks=ranks)
             for task in batches(scenes, sampler, steps, workers):
                 seen += [which[tuple(pose)] for pose in task.query.cameras.pose[:, 0].tolist()]
     assert sorted(seen) == list(range(12))
@@ -119,6 +165,87 @@ def test_frames_are_resized_with_antialiasing(rendered):
 
 
 # ---- faults ----
+
+
+def flipped(record, at):
+    def damage(path):
+        content = bytearray(path.read_bytes())
+        content[int(tfrecord.scan(path).offsets[record]) + at] ^= 1
+        path.write_bytes(content)
+
+    return damage
+
+
+def with_scene(payload):
+    """Damage that a file was written with: both checksums are good."""
+
+    def damage(path):
+        tfrecord.write(path, [tfrecord.example(*made_up(3, 90)), payload, tfrecord.example(*made_up(3, 91))])
+
+    return damage
+
+
+FRAMES, CAMERAS = made_up(3, 92)
+FAULTS = {  # what is done to a file of three scenes, what is said of it, and how many scenes are left
+    "truncated": (lambda path: os.truncate(path, path.stat().st_size - 1), "record 2 at offset .*ends within it", 2),
+    "length": (flipped(1, 3), "record 1 at offset .*its length does not match its checksum", 1),
+    "check of the length": (flipped(1, 9), "record 1 at offset .*its length does not match its checksum", 1),
+    "payload": (flipped(1, 100), "record 1 at offset .*its content does not match its checksum", 2),
+    "check of the payload": (flipped(2, -1), "record 1 at offset .*its content does not match its checksum", 2),
+    "jpeg": (
+        with_scene(tfrecord.example([FRAMES[0][:-80]] * 3, CAMERAS)),
+        r"record 1 at offset .*frame \d is not a good JPEG",
+        2,
+    ),
+    "float count": (
+        with_scene(tfrecord.example(FRAMES, CAMERAS.ravel()[:-1])),
+        "record 1 at offset .*14 camera floats for 3 frames",
+        2,
+    ),
+    "no bytes": (lambda path: path.write_bytes(b""), " is empty", 0),
+    "no bytes in a record": (with_scene(b""), "record 1 at offset .*feature 'frames' is missing", 2),
+    "names": (
+        with_scene(tfrecord.example(FRAMES, CAMERAS).replace(b"cameras", b"camerae")),
+        "record 1 at offset .*feature 'cameras' is missing: it holds 'camerae', 'frames'",
+        2,
+    ),
+    "number of views": (
+        with_scene(tfrecord.example(*made_up(4, 93))),
+        "record 1 at offset .*it has 4 views, the first scene 3",
+        2,
+    ),
+}
+TINY = (
+    "train demo --image-size 16 -c 2 --representation tower --representation-maps 8 -s 1 -u 4 --num-canvas-maps 4 "
+    "--precision 32-true -b 3 -t 6 -v 2 --workers 0"
+).split()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named_or_skipped_and_counted(tmp_path, capfd, fault):
+    """By the reader and by `gqn train`, over one epoch: another file of three scenes is whole."""
+    do, says, left = FAULTS[fault]
+    one, _ = files(tmp_path / "data" / "train", (3, 3))
+    files(tmp_path / "data" / "test", (3,))
+    do(one)
+    train = [*TINY, "--data", str(tmp_path / "data"), "--logdir"]
+
+    with pytest.raises(Damaged, match=f"1-of-2.tfrecord.*{says}"):
+        list(batches(source(NAME, "train", data=tmp_path / "data"), Sampler(6, 3, 3, 1, 2), range(2)))
+    assert main([*train, str(tmp_path / "stops")]) == 2
+    said = capfd.readouterr().err
+    assert re.search(rf"^gqn: .*1-of-2.tfrecord.*{says}", said, re.M) and "Traceback" not in said
+
+    scenes = source(NAME, "train", data=tmp_path / "data", skip_damaged=True)
+    firsts = {tuple(scenes.views(i, np.arange(1)).cameras.pose[0].tolist()) for i in range(len(scenes))}
+    assert len(firsts) == left + 3
+    skipped = int(scenes.skipped)
+    assert len(scenes) + (skipped == 0) * (3 - left) == 6  # those that can be counted are passed over one by one
+    capfd.readouterr()
+    assert main([*train, str(tmp_path / "skips"), "--skip-damaged"]) == 0
+    told = capfd.readouterr()
+    assert re.search(rf"^skipped.*: .*1-of-2.tfrecord.*{says}", told.err, re.M)
+    assert ("damaged scenes were passed over 1 times; gqn data verify" in told.out) == (skipped == 1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -159,6 +286,31 @@ def test_a_file_that_vanishes_during_training_is_named(data, workers):
     (data / NAME / "train" / "3-of-3.tfrecord").unlink()
     with pytest.raises(BadInput, match=r"^cannot read .*3-of-3\.tfrecord: No such file or directory$"):
         list(tasks)
+
+
+@pytest.mark.parametrize("flag", [[], ["--skip-damaged"]])
+def test_training_stops_with_a_line_when_a_file_vanishes_and_goes_on_when_it_is_back(
+    tmp_path, monkeypatch, capfd, flag
+):
+    """A file that is not there is no damaged scene: it can be put back."""
+    one, _ = files(tmp_path / "data" / "train", (3, 3))
+    files(tmp_path / "data" / "test", (3,))
+    train = [*TINY, *flag, "-t", "18", "-f", "3", "--data", str(tmp_path / "data"), "--logdir", str(tmp_path / "log")]
+    away = tmp_path / "away"
+
+    def lose(fabric, score, step, folder):
+        if step == 1:
+            one.rename(away)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "check_finite", lose)
+        assert main(train) == 2
+    said = capfd.readouterr().err
+    assert re.search(r"^gqn: cannot read .*1-of-2\.tfrecord: No such file or directory$", said, re.M)
+    assert "Traceback" not in said
+    away.rename(one)
+    assert main(train) == 0
+    assert "going on after step 2 of 6" in capfd.readouterr().out
 
 
 def scene_files(folder, *scenes):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,11 +142,26 @@ def test_rendered_scenes_are_a_function_of_their_index():
     assert not torch.equal(a.frames, test.views(11, which).frames)
 
 
-def test_released_size_takes_the_released_coding():
-    """JPEG leaves noise on the black background; other sizes come straight from the renderer."""
-    native, other = (source("shepard_metzler_5_parts", "train", size) for size in (64, 68))
-    assert native.views(0, np.arange(3)).frames.unique().numel() > other.views(0, np.arange(3)).frames.unique().numel()
-    assert source("shepard_metzler_5_parts", "train").image_size == 64
+def test_rendered_frames_take_the_released_coding_at_every_size():
+    for size in (32, None):
+        rendered = source("shepard_metzler_5_parts", "train", size)
+        assert rendered.image_size == (size or 64)
+        scene, cameras = rendered.scene(0)
+        pixels = rendered.family.render(scene, cameras[:3], rendered.image_size).frames
+        coded, pose = rendered.coded(0, np.arange(3))
+        views = rendered.views(0, np.arange(3))
+        for k in range(3):
+            frame = pixels[k].permute(1, 2, 0).numpy()
+            assert coded[k] == simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 95, colorsubsampling="420")
+            assert np.array_equal(views.frames[k].permute(1, 2, 0).numpy(), simplejpeg.decode_jpeg(coded[k]))
+        assert np.array_equal(pose, views.cameras.pose.numpy())
+
+
+def test_the_first_scenes_are_taken():
+    few = source("shepard_metzler_5_parts", "test", 32, num_scenes=3)
+    assert len(few) == 3
+    whole = source("shepard_metzler_5_parts", "test", 32)
+    assert torch.equal(few.views(2, np.arange(1)).frames, whole.views(2, np.arange(1)).frames)
 
 
 def test_unknown_dataset_names_the_nearest():

@@ -16,7 +16,7 @@ Generative Query Networks: train, measure and show them.
   train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
   eval RUN                 measure a run on held-out scenes, beside the floors
   figure NAME RUN          draw a figure of a run (figure scenes DATASET: of a dataset)
-  data COMMAND             render, look at and check files of scenes (gqn data --help)
+  data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
 """
 
 
@@ -117,11 +117,13 @@ def evaluate(argv: list[str]) -> int:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--context", type=_positive, default=3, help="context views (default: %(default)s)")
     parser.add_argument("--scenes", type=_positive, default=1000, help="held-out scenes (default: %(default)s)")
+    parser.add_argument("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
     given = parser.parse_args(argv)
 
+    from gqn.config import Place
     from gqn.evaluate import evaluate, show
 
-    show(evaluate(given.run, given.context, given.scenes))
+    show(evaluate(given.run, given.context, given.scenes, Place(skip_damaged=given.skip_damaged)))
     return 0
 
 
@@ -158,7 +160,7 @@ def figure(argv: list[str]) -> int:
 
 
 def data(argv: list[str]) -> int:
-    """`gqn data render | info | verify`: files of scenes, in the released format."""
+    """`gqn data download | render | export | info | verify`: files of scenes, in the released format."""
     from gqn.data import commands
 
     return commands.main(argv)

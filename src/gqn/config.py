@@ -30,12 +30,14 @@ class Config:
     dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
     """Dataset to train on, by its released name; its scenes are rendered on the fly."""
     data: str = ""
-    """Folder with the dataset's files in the released format, to train on them instead of rendering."""
+    """Folder with the dataset's files in the released format, to train on them instead of rendering; or their address,
+    https://, gs:// or any that fsspec knows."""
     num_views: int = 0
-    """Views of a rendered scene that tasks draw from; 0: as released."""
+    """Views of a scene that tasks draw from; 0: as released, or as in the files."""
+    num_train_scenes: int = 0
+    """Training scenes that tasks are drawn from, the first ones; 0: all of the split's."""
     image_size: int = 64
-    """Side of the images in pixels, a multiple of 4. The released sizes (64; mazes 84, rooms with rotations 128) take
-    the released JPEG coding too."""
+    """Side of the images in pixels, a multiple of 4; released are 64, mazes 84, rooms with rotations 128."""
     max_context_size: Annotated[int, _short("-c")] = 12
     """Most context views of a task; each batch draws its number uniformly from 1 to this."""
     num_queries: int = 1
@@ -141,15 +143,19 @@ class Config:
         """Optimizer steps of the whole run."""
         return -(-self.num_train_samples // self.batch_size)
 
-    def scenes(self, split: str) -> dict[str, Any]:
+    def scenes(self, split: str, place: "Place | None" = None) -> dict[str, Any]:
         """The options of `gqn.data.sources.source` for a split."""
+        place = place or Place()
         return {
             "name": self.dataset_name,
             "split": split,
             "image_size": self.image_size,
             "num_views": self.num_views,
+            "num_scenes": self.num_train_scenes if split == "train" else 0,
             "hold_out": self.hold_out and split == "train",
-            "data": Path(self.data) if self.data else None,
+            "data": self.data or None,
+            "skip_damaged": place.skip_damaged,
+            "cache_gb": place.cache_gb,
         }
 
     def model(self) -> dict[str, Any]:
@@ -176,7 +182,8 @@ class Config:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what a run takes place; of these only `devices` and `gpu` change its result, within the noise."""
+    """Where and on what a run takes place; of these only `devices` and `gpu` change its result, within the noise,
+    and `skip_damaged` if its files are damaged."""
 
     logdir: Path = Path("log")
     """Folder that run folders go into."""
@@ -190,6 +197,10 @@ class Place:
     """GPUs, or CPU processes."""
     workers: int = 1
     """Processes that make batches ahead of need, per device; 0 makes them in the training process."""
+    skip_damaged: bool = False
+    """Name, count and pass over damaged scenes of files, and take the next; without, the first one stops the run."""
+    cache_gb: float = 20.0
+    """Most GB of remote files to keep on disk."""
 
 
 MODEL_OPTIONS = [

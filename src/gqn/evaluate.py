@@ -12,8 +12,9 @@ from rich.table import Table
 from torch import Tensor
 
 from gqn import checkpoint
-from gqn.config import Config
+from gqn.config import Config, Place
 from gqn.data.sources import source
+from gqn.data.stored import ADVICE
 from gqn.data.tasks import Sampler, batches, rng
 from gqn.logs import Reporter, console
 from gqn.metrics import METRICS
@@ -25,16 +26,20 @@ SEED = 2  # of the evaluation's tasks and of the samples drawn for them
 BATCH = 50  # scenes at a time
 
 
-def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, Any]:
+def evaluate(folder: Path, context: int = 3, scenes: int = 1000, place: Place | None = None) -> dict[str, Any]:
     """Evaluate a run on `scenes` held-out scenes, one query each, given `context` views; also writes `eval.json`.
 
     Returns {"rows": {name: {metric: {"mean", "stderr"}}}, ...}: errors are over scenes, metrics are those of
     `gqn.metrics` on one prior sample per query, and the ELBO's terms at the final pixel_std.
     """
     config, model = checkpoint.load(folder)
-    held_out = source(**config.scenes("test"))
-    sampler = Sampler(len(held_out), held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
-    models: dict[str, Model] = {"gqn": model, "nearest view": Nearest(), "mean image": MeanImage(mean_image(config))}
+    held_out = source(**config.scenes("test", place))
+    sampler = Sampler(held_out.order, held_out.num_views, min(BATCH, scenes), context, context, seed=SEED)
+    models: dict[str, Model] = {
+        "gqn": model,
+        "nearest view": Nearest(),
+        "mean image": MeanImage(mean_image(config, place=place)),
+    }
     rows: dict[str, list[dict[str, Tensor]]] = {name: [] for name in models}
     steps = math.ceil(scenes / sampler.batch_size)
     with Reporter("evaluate", scenes, 0, "scenes") as report:
@@ -43,6 +48,8 @@ def evaluate(folder: Path, context: int = 3, scenes: int = 1000) -> dict[str, An
             for name, answerer in models.items():
                 rows[name].append(measure(answerer, task, config.pixel_std_final, noise("cpu", SEED, number)))
             report.update(min(scenes, (number + 1) * sampler.batch_size))
+    if held_out.skipped:
+        console.print(f"damaged scenes were passed over {int(held_out.skipped)} times; {ADVICE}")
     result = {
         "dataset": config.dataset_name,
         "split": "test",
@@ -68,10 +75,10 @@ def measure(model: Model, task: Task, pixel_std: float, generator: torch.Generat
     return {name: value.mean(1) for name, value in values.items()}
 
 
-def mean_image(config: Config, scenes: int = 1000) -> Tensor:
+def mean_image(config: Config, scenes: int = 1000, place: Place | None = None) -> Tensor:
     """The mean of one view of each of `scenes` training scenes, (3, H, W) in [0, 1]."""
-    seen = source(**config.scenes("train"))
-    sampler = Sampler(len(seen), seen.num_views, scenes, 1, 1, seed=SEED)
+    seen = source(**config.scenes("train", place))
+    sampler = Sampler(seen.order, seen.num_views, scenes, 1, 1, seed=SEED)
     return next(batches(seen, sampler, range(1))).float().query.frames.mean((0, 1))
 
 

@@ -22,7 +22,8 @@ from gqn import checkpoint
 from gqn import config as configs
 from gqn.config import Config, Place
 from gqn.data.sources import source
-from gqn.data.tasks import Sampler, batches
+from gqn.data.stored import ADVICE
+from gqn.data.tasks import Sampler, Source, batches
 from gqn.errors import BadInput
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
@@ -80,8 +81,9 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     if state is not None:
         adam.load_state_dict(state["optimizer"])  # now that the weights are on their device, as its state must be
 
-    tasks = training_tasks(config, place, fabric, done)
-    held_out = [t.to(fabric.device) for t in validation_tasks(config)] if fabric.is_global_zero else []
+    scenes = source(**config.scenes("train", place))
+    tasks = training_tasks(config, place, fabric, scenes, done)
+    held_out = [t.to(fabric.device) for t in validation_tasks(config, place)] if fabric.is_global_zero else []
     recent: list[dict[str, Tensor]] = []
     numbers, waited = "", 0.0
     size = config.batch_size
@@ -141,8 +143,10 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
             if signum:
                 fabric.barrier()  # until the first rank has saved
                 raise Stopped(signum, done, fabric.is_global_zero)
+    if skipped := total(fabric, int(scenes.skipped)):
+        say(f"{folder}: damaged scenes were passed over {skipped} times; {ADVICE}")
     if fabric.is_global_zero:
-        picture = predictions.draw(predictions.compute(config, plain.cpu()))
+        picture = predictions.draw(predictions.compute(config, plain.cpu(), place=place))
         checkpoint.write(folder / checkpoint.PICTURE, lambda part: picture.save(part, "PNG"))
         checkpoint.save_weights(folder, plain)
     fabric.barrier()
@@ -237,11 +241,10 @@ def open_folder(folder: Path, config: Config, resume: bool) -> None:
     checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
 
 
-def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> Iterator[Task]:
+def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source, done: int) -> Iterator[Task]:
     """This rank's share of the batches from step `done` on."""
-    scenes = source(**config.scenes("train"))
     sampler = Sampler(
-        len(scenes),
+        scenes.order,
         scenes.num_views,
         config.batch_size,
         min_context=1,
@@ -254,11 +257,11 @@ def training_tasks(config: Config, place: Place, fabric: Fabric, done: int) -> I
     return batches(scenes, sampler, range(done, config.steps), place.workers, pin=place.gpu)
 
 
-def validation_tasks(config: Config) -> list[Task]:
+def validation_tasks(config: Config, place: Place | None = None) -> list[Task]:
     """At least `num_val_samples` held-out tasks, the same at every validation of every run."""
-    scenes = source(**config.scenes("test"))
+    scenes = source(**config.scenes("test", place))
     size = min(config.batch_size, config.num_val_samples)
-    sampler = Sampler(len(scenes), scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
+    sampler = Sampler(scenes.order, scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]
 
 
@@ -305,6 +308,11 @@ def agreed(fabric: Fabric, value: int) -> int:
     if fabric.world_size == 1:
         return value
     return int(cast(Tensor, fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op="max")))
+
+
+def total(fabric: Fabric, count: int) -> int:
+    """The sum of the ranks' counts."""
+    return int(cast(Tensor, fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="sum")))
 
 
 def over_ranks(fabric: Fabric, values: list[Tensor]) -> Any:

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from gqn.data.released import BUCKET
 from gqn.errors import BadInput
 
 
@@ -19,20 +20,43 @@ def main(argv: list[str]) -> int:
         description="Render a dataset to DIR/NAME/{train,test}/*.tfrecord, in the released format. The same command "
         "goes on after a stop; the bytes do not depend on the number of workers.",
     )
-    add.set_defaults(run=_render)
-    add.add_argument("name", metavar="NAME", help="dataset, by its released name")
+    add.set_defaults(data=None)
     add.add_argument("--scenes", type=_count, required=True, metavar="N", help="training scenes")
-    add.add_argument("--test-scenes", type=_count, metavar="N", help="held-out scenes (default: a tenth of --scenes)")
+    add.add_argument("--hold-out", action="store_true", help="without the family's documented combinations of factors")
+    _add_export(add)
+
+    add = commands.add_parser(
+        "export",
+        help="write scenes of files to other files, resized or in part",
+        description="Write scenes of files to DIR/NAME/{train,test}/*.tfrecord, in the released format: the first N, "
+        "the first K views of each, at another size. Frames that keep their size are copied byte for byte.",
+    )
+    add.set_defaults(hold_out=False)
+    add.add_argument("--data", required=True, metavar="DIR", help="folder with the dataset's files, as of gqn train")
+    add.add_argument("--scenes", type=_count, metavar="N", help="training scenes (default: all)")
+    _add_export(add)
+
+    add = commands.add_parser(
+        "download",
+        help="fetch files of a released dataset",
+        description="Fetch files of a released dataset to DIR/NAME/{train,test}, from its public bucket or a mirror. "
+        "The same command goes on after a stop.",
+    )
+    add.set_defaults(run=_download)
+    add.add_argument("name", metavar="NAME", help="dataset, by its released name")
+    add.add_argument("--files", type=_count, required=True, metavar="N", help="of each split, the first ones")
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
     add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
     add.add_argument(
-        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every N-th file, from the I-th on"
+        "--from",
+        dest="address",
+        default=BUCKET,
+        metavar="ADDRESS",
+        help="of the folder with the dataset's: gs://, https:// or any that fsspec knows (default: %(default)s)",
     )
-    add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
-    add.add_argument("--scenes-per-file", type=_count, metavar="F", help="default: 15,000 views' worth")
-    add.add_argument("--image-size", type=_count, metavar="S", help="side in pixels (default: as released)")
-    add.add_argument("--views", type=_count, metavar="K", help="views of a scene (default: as released)")
-    add.add_argument("--hold-out", action="store_true", help="without the family's documented combinations of factors")
+    add.add_argument(
+        "--connections", type=_count, default=8, metavar="C", help="files at a time (default: %(default)s)"
+    )
 
     add = commands.add_parser(
         "info",
@@ -59,24 +83,52 @@ def main(argv: list[str]) -> int:
     return given.run(given)
 
 
-def _render(given: argparse.Namespace) -> int:
-    from gqn.data.render import render
+def _add_export(add: argparse.ArgumentParser) -> None:
+    """What `render` and `export` have in common."""
+    add.set_defaults(run=_export)
+    add.add_argument("name", metavar="NAME", help="dataset, by its released name")
+    add.add_argument(
+        "--test-scenes", type=_count, metavar="N", help="held-out scenes (default: a tenth of --scenes, or all)"
+    )
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
+    add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
+    add.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every N-th file, from the I-th on"
+    )
+    add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
+    add.add_argument("--scenes-per-file", type=_count, metavar="F", help="default: 15,000 views' worth")
+    add.add_argument("--image-size", type=_count, metavar="S", help="side in pixels (default: as they are)")
+    add.add_argument("--views", type=_count, metavar="K", help="views of a scene (default: as they are)")
+
+
+def _export(given: argparse.Namespace) -> int:
+    from gqn.data.export import export
     from gqn.logs import console
 
-    folder = render(
+    folder = export(
         given.name,
         given.out,
         given.scenes,
         given.test_scenes,
-        splits=("train", "test") if given.split == "both" else (given.split,),
+        splits=_splits(given),
         shard=given.shard,
         workers=_workers(given),
         scenes_per_file=given.scenes_per_file,
         image_size=given.image_size,
         num_views=given.views,
         hold_out=given.hold_out,
+        data=given.data,
     )
     console.print(f"done: {folder} (next: gqn data info {folder})")
+    return 0
+
+
+def _download(given: argparse.Namespace) -> int:
+    from gqn.data.download import download
+    from gqn.logs import console
+
+    folder = download(given.name, given.out, given.files, _splits(given), given.address, given.connections)
+    console.print(f"done: {folder} (next: gqn data verify {folder}; gqn train --data {given.out} -d {given.name})")
     return 0
 
 
@@ -99,6 +151,10 @@ def _verify(given: argparse.Namespace) -> int:
     from gqn.data.inspect import verify_all
 
     return 1 if verify_all(given.path, _workers(given)) else 0
+
+
+def _splits(given: argparse.Namespace) -> tuple[str, ...]:
+    return ("train", "test") if given.split == "both" else (given.split,)
 
 
 def _workers(given: argparse.Namespace) -> int:

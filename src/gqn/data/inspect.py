@@ -60,7 +60,7 @@ def _info(folder: Path, scenes: Stored, rows: int, columns: int) -> Info:
         files=len(scenes.files),
         scenes=len(scenes),
         bytes=sum(file.state[0] for file in scenes.files),
-        views=scenes.num_views,
+        views=scenes.stored_views,
         size=scenes.stored_size,
         low=cameras.min(0),
         high=cameras.max(0),
@@ -132,11 +132,11 @@ def verify_file(path: Path, expected: tuple[int, int] | None) -> Verified:
         except BadInput as error:
             damaged.append(str(error))
     whole = len(file) - len(damaged)
-    if file.offsets[-1] < file.state[0]:
+    if len(file) == 0 or file.offsets[-1] < file.state[0]:
         try:
             tfrecord.scan(path)
         except BadInput as error:
-            damaged.append(f"{error}; nothing after that can be read")
+            damaged.append(f"{error}; nothing after that can be read" if file.state[0] else str(error))
     return Verified(path, whole, damaged)
 
 

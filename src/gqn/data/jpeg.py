@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,6 +24,16 @@ def encode(frame: Pixels) -> bytes:
         Image.fromarray(frame).save(file, "JPEG", quality=95, subsampling="4:2:0")
         return file.getvalue()
     return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=95, colorsubsampling="420")
+
+
+def encoded(frames: torch.Tensor) -> list[bytes]:
+    """Frames (K, 3, H, W) uint8, each coded."""
+    return [encode(frame) for frame in frames.permute(0, 2, 3, 1).numpy()]
+
+
+def decoded(coded: list[bytes]) -> torch.Tensor:
+    """Frames of one size, decoded: (K, 3, H, W) uint8; ValueError as `decode`."""
+    return torch.from_numpy(np.stack([decode(data) for data in coded])).permute(0, 3, 1, 2)
 
 
 def decode(data: bytes) -> Pixels:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from gqn import lookup
-from gqn.data import jpeg
+from gqn.data import jpeg, remote
 from gqn.data.released import DATASETS
 from gqn.data.stored import find, stored
 from gqn.data.tasks import Source, rng
+from gqn.data.tfrecord import Scene
 from gqn.errors import BadInput
 from gqn.views import Views
 
@@ -24,22 +25,27 @@ def source(
     split: str,
     image_size: int | None = None,
     num_views: int | None = None,
+    num_scenes: int | None = None,
     hold_out: bool = False,
-    jpeg: bool = True,
-    data: Path | None = None,
+    data: Path | str | None = None,
     skip_damaged: bool = False,
+    cache_gb: float = 20.0,
 ) -> Source:
     """The scenes of a released dataset's name: rendered as they are asked for, or read from `data`.
 
-    `split` is "train" or "test"; `image_size` is the released one unless given.
+    `split` is "train" or "test". They have the released size and number of views (stored ones: their own) unless
+    `image_size` and `num_views` are given; `num_scenes` takes the first so many of them.
 
-    Rendered: scenes have the released number of views unless `num_views` is given. Frames of the released size take
-    the released files' JPEG coding unless `jpeg` is False, so that numbers on rendered and released data compare.
-    `hold_out` leaves out the family's documented combinations of factors, where it has any.
+    Rendered: frames have been through the released files' JPEG coding, so that scene i is the same to the byte whether
+    it is rendered here or read from files that were. `hold_out` leaves out the family's documented combinations of
+    factors, where it has any.
 
     Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
     antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
-    next one taken. Raises BadInput if there are no such files, or one cannot be used.
+    next one taken. An address (https://, gs:// or any of fsspec) in place of the folder gives a `Remote` source, which
+    keeps files in a cache of at most `cache_gb` GB and whose number of scenes is not known; with `num_scenes` the files
+    that hold these are fetched at once. Raises BadInput if there
+    are no such files, they hold less than is asked for, or one cannot be used.
     """
     if name not in DATASETS:
         raise BadInput(lookup.unknown("dataset", name, DATASETS))
@@ -50,13 +56,20 @@ def source(
             raise BadInput(
                 "a hold-out is of rendered scenes, stored ones are as they are: leave --hold-out or --data away"
             )
-        return stored(find(data, name, split), image_size, family.fov, skip_damaged)
+        if "://" in str(data):
+            addresses, cache = remote.find(str(data), name, split), remote.cache(cache_gb)
+            if not num_scenes:
+                return remote.Remote(addresses, cache, image_size, num_views, family.fov, skip_damaged)
+            paths = remote.first(addresses, cache, num_scenes)
+        else:
+            paths = find(Path(data), name, split)
+        return stored(paths, image_size, num_views, num_scenes, family.fov, skip_damaged)
     if hold_out:
         if not hasattr(family, "hold_out"):
             raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
         family = replace(family, hold_out=True)
-    size = image_size or row.image_size
-    return Rendered(family, num_views or row.num_views, size, SPLITS[split], jpeg and size == row.image_size)
+    seeds = SPLITS[split][: num_scenes or None]
+    return Rendered(family, num_views or row.num_views, image_size or row.image_size, seeds)
 
 
 @dataclass(frozen=True)
@@ -67,25 +80,32 @@ class Rendered:
     num_views: int
     image_size: int
     seeds: range
-    jpeg: bool
+    skipped = 0
 
     def __len__(self) -> int:
         return len(self.seeds)
 
+    @property
+    def order(self) -> int:
+        """Uniform, over all scenes."""
+        return len(self.seeds)
+
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8."""
+        views = self._rendered(index, which)
+        return replace(views, frames=jpeg.decoded(jpeg.encoded(views.frames)))
+
+    def coded(self, index: int, which: np.ndarray) -> Scene:
+        """The same views as a record holds them."""
+        views = self._rendered(index, which)
+        return jpeg.encoded(views.frames), views.cameras.pose.numpy()
+
+    def _rendered(self, index: int, which: np.ndarray) -> Views:
         scene, cameras = self.scene(index)
-        views = self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
-        return replace(views, frames=jpeg_coded(views.frames)) if self.jpeg else views
+        return self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
 
     def scene(self, index: int) -> tuple[Any, Any]:
         """The description of scene `index` and its `num_views` cameras."""
         generator = rng(self.seeds[index])
         scene = self.family.sample(generator)
         return scene, self.family.cameras(generator, scene, self.num_views)
-
-
-def jpeg_coded(frames: torch.Tensor) -> torch.Tensor:
-    """Frames (K, 3, H, W) uint8 after the released files' coding."""
-    coded = [jpeg.decode(jpeg.encode(frame)) for frame in frames.permute(0, 2, 3, 1).numpy()]
-    return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2)

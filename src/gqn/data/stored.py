@@ -29,16 +29,23 @@ class Stored:
 
     files: list[File]
     ends: np.ndarray  # (files,): scenes up to the end of each file
-    num_views: int
+    stored_views: int  # of a scene in the files
+    num_views: int  # of these, the first that are used
     stored_size: int  # pixels of a side in the files
     image_size: int  # and of what `views` returns
+    num_scenes: int  # the first that are used
     fov: float = 50.0  # degrees
     skip_damaged: bool = False
     skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64).share_memory_())
     """How often a damaged scene was passed over, by any worker."""
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return self.num_scenes
+
+    @property
+    def order(self) -> int:
+        """Uniform, over all scenes."""
+        return self.num_scenes
 
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8; no other frame is decoded.
@@ -49,7 +56,9 @@ class Stored:
         for i in range(index, index + len(self)):
             file, record = self.place(i % len(self))
             try:
-                return self._views(file, record, which)
+                coded, cameras = self._scene(file, record)
+                frames = self._frames(file, record, coded, which)
+                return Views(frames, Cameras(torch.from_numpy(cameras[which]), self.fov))
             except Damaged as error:
                 if not self.skip_damaged:
                     raise Damaged(f"{error}; {ADVICE}") from error
@@ -57,35 +66,66 @@ class Stored:
                 errors.print(f"skipped: {error}")
         raise BadInput("every scene is damaged")
 
+    def coded(self, index: int, which: np.ndarray) -> Scene:
+        """The same views as a record holds them: as they are in the file, byte for byte, unless they are resized.
+
+        Raises as `views`, and Damaged whatever `skip_damaged` is.
+        """
+        file, record = self.place(index)
+        coded, cameras = self._scene(file, record)
+        frames = self._frames(file, record, coded, which)
+        same = self.image_size == self.stored_size
+        return [coded[k] for k in which] if same else jpeg.encoded(frames), cameras[which]
+
     def place(self, index: int) -> tuple[File, int]:
         """The file that holds a scene, and its record there."""
         number = int(np.searchsorted(self.ends, index, side="right"))
         file = self.files[number]
         return file, index - int(self.ends[number]) + len(file)
 
-    def _views(self, file: File, record: int, which: np.ndarray) -> Views:
+    def _scene(self, file: File, record: int) -> Scene:
         coded, cameras = file.scene(record)
-        if len(coded) != self.num_views:
-            raise file.damaged(record, f"it has {len(coded)} views, the first scene {self.num_views}")
+        if len(coded) != self.stored_views:
+            raise file.damaged(record, f"it has {len(coded)} views, the first scene {self.stored_views}")
+        return coded, cameras
+
+    def _frames(self, file: File, record: int, coded: list[bytes], which: np.ndarray) -> Tensor:
         frames = np.stack([frame(file, record, coded, k, self.stored_size) for k in which])
         tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        if self.image_size != self.stored_size:
-            tensor = resized(tensor, self.image_size)
-        return Views(tensor, Cameras(torch.from_numpy(cameras[which]), self.fov))
+        return tensor if self.image_size == self.stored_size else resized(tensor, self.image_size)
 
 
 def stored(
-    paths: Iterable[Path], image_size: int | None = None, fov: float = 50.0, skip_damaged: bool = False
+    paths: Iterable[Path],
+    image_size: int | None = None,
+    num_views: int | None = None,
+    num_scenes: int | None = None,
+    fov: float = 50.0,
+    skip_damaged: bool = False,
 ) -> Stored:
     """The scenes of files; their frames are resized, with antialiasing, if `image_size` is not their own.
 
-    Raises BadInput for a file that cannot be read, Damaged for one that is cut short; with `skip_damaged` that is
-    named on stderr and the scenes before the damage are used.
+    `num_views` and `num_scenes` take the first so many views of each, and scenes. Raises BadInput if there are fewer,
+    and for a file that cannot be read, Damaged for one that is cut short; with `skip_damaged` that is named on stderr
+    and the scenes before the damage are used.
     """
     files = open_files(list(paths), skip_damaged)
     _, _, (coded, _), size = first_scene(files)
     ends = np.cumsum([len(file) for file in files])
-    return Stored(files, ends, len(coded), size, image_size or size, fov, skip_damaged)
+    for what, asked, have in (("scenes", num_scenes, ends[-1]), ("views of a scene", num_views, len(coded))):
+        if asked and asked > have:
+            raise BadInput(f"{files[0].path.parent} holds {have} {what}, and {asked} were asked for")
+    return Stored(
+        files,
+        ends,
+        stored_views=len(coded),
+        num_views=num_views or len(coded),
+        stored_size=size,
+        image_size=image_size or size,
+        num_scenes=num_scenes or int(ends[-1]),
+        fov=fov,
+        skip_damaged=skip_damaged,
+    )
 
 
 def open_files(paths: list[Path], skip_damaged: bool = False) -> list[File]:

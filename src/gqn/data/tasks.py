@@ -2,11 +2,13 @@
 
 A source maps a scene index to views:
 
-    len(source)                      scenes of the split
+    source.order                     in which order its scenes come: an `Order`, or their number for a uniform one
     source.num_views                 views of each scene
     source.image_size                pixels of a side
     source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8;
                                      BadInput if they cannot be had
+    source.coded(index, which)       the same as a record of a file holds them: JPEG byte strings, cameras
+    source.skipped                   how often a damaged scene was passed over, by any worker
 
 All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
 ranks, gives the same batches, and to resume is to start at another step.
@@ -17,13 +19,22 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from gqn.data.tfrecord import Scene
 from gqn.errors import BadInput
 from gqn.views import Task, Views, stack
+
+
+class Order(Protocol):
+    """In which order scenes come, each once per epoch."""
+
+    def __call__(self, seed: int, number: int) -> int:
+        """The scene of task `number` of a run of a seed, counted through all epochs; a function of these alone."""
+        ...
 
 
 class Source(Protocol):
@@ -35,9 +46,15 @@ class Source(Protocol):
     @property
     def image_size(self) -> int: ...
 
-    def __len__(self) -> int: ...
+    @property
+    def order(self) -> Order | int: ...
+
+    @property
+    def skipped(self) -> Any: ...
 
     def views(self, index: int, which: np.ndarray) -> Views: ...
+
+    def coded(self, index: int, which: np.ndarray) -> Scene: ...
 
 
 @dataclass(frozen=True)
@@ -50,15 +67,28 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Uniform:
+    """Any order of `scenes` scenes is as likely as any other, and is drawn anew for each epoch."""
+
+    scenes: int
+
+    def __call__(self, seed: int, number: int) -> int:
+        """As in `Order`."""
+        epoch, position = divmod(number, self.scenes)
+        return permuted(position, self.scenes, (seed, epoch))
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Which tasks a training or evaluation run consists of.
 
     Every batch has one number of context views, drawn uniformly from min_context..max_context; every scene comes once
-    per epoch, in an order drawn anew for each; the views of a task are drawn without replacement, so that no query is
-    in its context. With `rank` of `ranks`, a batch is this rank's contiguous share of the global batch.
+    per epoch, in the order `scenes`, or in uniform order if that is their number; the views of a task are drawn without
+    replacement, so that no query is in its context. With `rank` of `ranks`, a batch is this rank's contiguous share of
+    the global batch.
     """
 
-    scenes: int
+    scenes: Order | int
     views: int
     batch_size: int  # global
     min_context: int
@@ -85,8 +115,8 @@ class Sampler:
         return [self._request(number, context) for number in range(first, first + share)]
 
     def _request(self, number: int, context: int) -> Request:
-        epoch, position = divmod(number, self.scenes)
-        scene = permuted(position, self.scenes, (self.seed, epoch))
+        order = Uniform(self.scenes) if isinstance(self.scenes, int) else self.scenes
+        scene = order(self.seed, number)
         which = rng(self.seed, 1, number).permutation(self.views)
         return Request(scene, which[:context], which[context : context + self.queries])
 

@@ -109,7 +109,7 @@ def opened(path: Path, upto_damage: bool = False) -> File:
     An index lies beside its file, or in the user's cache folder where that cannot be written. Raises Damaged if the
     records do not follow each other to the end of the file; `upto_damage` takes those that do.
     """
-    places = [path.with_name(path.name + ".index"), _cache() / f"{_digest(path)}.index"]
+    places = [_beside(path), cache() / "index" / f"{_digest(path)}.index"]
     try:
         state = _state(os.stat(path))
     except OSError as error:
@@ -118,9 +118,15 @@ def opened(path: Path, upto_damage: bool = False) -> File:
         if (offsets := _load(place, state)) is not None:
             return File(path, offsets, state)
     file = scan(path, upto_damage)
-    if file.offsets[-1] == file.state[0]:
+    if file.offsets[-1] == file.state[0] > 0:
         _store(places, file)
     return file
+
+
+def count(path: Path) -> int | None:
+    """Records of a file as its index beside it says, whether or not the file is still there; None without index."""
+    offsets = _read_index(_beside(path))
+    return None if offsets is None else len(offsets) - 3
 
 
 def scan(path: Path, upto_damage: bool = False) -> File:
@@ -129,8 +135,8 @@ def scan(path: Path, upto_damage: bool = False) -> File:
     try:
         with open(path, "rb", buffering=0) as file:
             state = _state(os.fstat(file.fileno()))
-            if state[0] == 0:
-                raise BadInput(f"{path} is empty: fetch or render it again")
+            if state[0] == 0 and not upto_damage:
+                raise Damaged(f"{path} is empty: fetch or render it again")
             while at < state[0]:
                 head = os.pread(file.fileno(), HEAD, at)
                 if reason := _bad_head(head, state[0] - at):
@@ -170,8 +176,13 @@ def _state(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gqn" / "index"
+def cache() -> Path:
+    """The user's folder for what can be made or fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gqn"
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".index")
 
 
 def _digest(path: Path) -> str:
@@ -198,16 +209,23 @@ def _store(places: list[Path], index: File) -> None:
 
 def _load(place: Path, state: tuple[int, int]) -> Offsets | None:
     """The offsets of an index file, or None if there is none that is whole and of the file as it is."""
+    index = _read_index(place)
+    if index is None or (index[-1], index[1]) != state:
+        return None
+    return index[2:]
+
+
+def _read_index(place: Path) -> NDArray[np.int64] | None:
+    """What an index file holds, or None if it is not whole."""
     try:
         index = np.load(place, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     if index.dtype != np.dtype("<i8") or index.ndim != 1 or len(index) < 4:
         return None
-    size, modified = state
     offsets = index[2:]
-    rises = offsets[0] == 0 and (np.diff(offsets) >= HEAD + TAIL).all()
-    return offsets if (*index[:2], offsets[-1]) == (VERSION, modified, size) and rises else None
+    good = index[0] == VERSION and offsets[0] == 0 and (np.diff(offsets) >= HEAD + TAIL).all()
+    return index if good else None
 
 
 # ---- payloads --------------------------------------------------------------------------------------------------

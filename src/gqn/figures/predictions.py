@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from gqn.config import Config
+from gqn.config import Config, Place
 from gqn.data.sources import source
 from gqn.data.tasks import Sampler, batches
 from gqn.objective import Model
@@ -19,11 +19,13 @@ SUBJECT = "run"  # drawn of a run: its config and model
 SEED = 3  # of the scenes, views and noise shown
 
 
-def compute(config: Config, model: Model, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
+def compute(
+    config: Config, model: Model, rows: int = 8, context: int = 3, samples: int = 4, place: Place | None = None
+) -> Arrays:
     """The figure of `rows` held-out scenes: arrays as `answer` gives them."""
-    held_out = source(**config.scenes("test"))
+    held_out = source(**config.scenes("test", place))
     context = min(context, config.max_context_size)
-    sampler = Sampler(len(held_out), held_out.num_views, rows, context, context, seed=SEED)
+    sampler = Sampler(held_out.order, held_out.num_views, rows, context, context, seed=SEED)
     return answer(model, next(batches(held_out, sampler, range(1))).float(), samples)
 
 

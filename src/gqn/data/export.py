@@ -1,4 +1,4 @@
-"""`gqn data render`: a dataset of rendered scenes as released-format files."""
+"""`gqn data render` and `gqn data export`: the scenes of a source as released-format files."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gqn import files
-from gqn.data import jpeg, tfrecord
+from gqn.data import tfrecord
 from gqn.data.sources import source
 from gqn.data.tasks import Source, leave_signals_to_the_parent
 from gqn.errors import BadInput
@@ -25,7 +26,7 @@ VIEWS_PER_FILE = 15_000  # about 20 MB at 64 pixels
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a folder of rendered files holds; the same recipe gives the same bytes."""
+    """What a folder of written files holds; the same recipe gives the same bytes."""
 
     dataset: str
     image_size: int
@@ -34,7 +35,7 @@ class Recipe:
     test_scenes: int
     scenes_per_file: int
     hold_out: bool
-    first_scene: str  # of the training split, its digest: another renderer gives another
+    first_scene: str  # of the training split, its digest: another renderer or other files give another
 
     def files(self, folder: Path, split: str) -> list[tuple[Path, range]]:
         """The files of a split, with the scenes that each holds."""
@@ -45,10 +46,10 @@ class Recipe:
         return [(folder / split / f"{i:0{width}}-of-{n}.tfrecord", part) for i, part in enumerate(parts, 1)]
 
 
-def render(
+def export(
     name: str,
     out: Path,
-    scenes: int,
+    scenes: int | None = None,
     test_scenes: int | None = None,
     splits: tuple[str, ...] = ("train", "test"),
     shard: tuple[int, int] = (1, 1),
@@ -57,24 +58,42 @@ def render(
     image_size: int | None = None,
     num_views: int | None = None,
     hold_out: bool = False,
+    data: Path | str | None = None,
 ) -> Path:
-    """Render `scenes` training and `test_scenes` (a tenth) held-out scenes to `out`/`name`/{train,test}; that folder.
+    """Write the first `scenes` training and `test_scenes` held-out scenes of a source to `out`/`name`/{train,test}.
 
-    Scene i is that of `source(name, split)`, whose frames the files give back byte for byte. The bytes depend on no
-    number of `workers` (processes; 0: this one). With `shard` (i, n) every n-th file is made, from the i-th on. Files
-    come whole or not at all and are kept, so that the same call goes on after a stop.
+    The source is `source(name, split, ...)`: rendered, or read from `data`, all of which is taken unless `scenes` says
+    how much; held out are a tenth as many. What it gives is what the files give back, byte for byte; frames that are
+    read and keep their size are copied and not coded again. The bytes depend on no number of `workers` (processes;
+    0: this one). With `shard` (i, n) every n-th file is made, from the i-th on. Files come whole or not at all and are
+    kept, so that the same call goes on after a stop. Returns the folder `out`/`name`.
 
-    Raises BadInput if the folder holds other data or those of another recipe, or cannot be written.
+    Raises BadInput if the folder holds other data or those of another recipe, or cannot be written, or if the source
+    has less than was asked for; Damaged for a scene that is.
     """
-    made = {split: source(name, split, image_size, num_views, hold_out, jpeg=False) for split in ("train", "test")}
-    first = payload(made["train"], 0)
+    if data is None and scenes is None:
+        raise BadInput("rendered scenes have no end: say how many --scenes")
+    if test_scenes is None and scenes is not None:
+        test_scenes = -(-scenes // 10)
+    made: dict[str, Source] = {}
+    for split, number in (("train", scenes), ("test", test_scenes)):
+        try:
+            made[split] = source(name, split, image_size, num_views, number, hold_out, data)
+        except BadInput:
+            if split in splits or data is None:
+                raise
+    numbers: dict[str, Any] = {split: scenes.order for split, scenes in made.items()}
+    if not all(isinstance(number, int) for number in numbers.values()):
+        raise BadInput("remote scenes are not counted: say how many --scenes")
+    of_all = next(iter(made.values()))
+    first = payload(of_all, 0)
     recipe = Recipe(
         dataset=name,
-        image_size=made["train"].image_size,
-        num_views=made["train"].num_views,
-        train_scenes=scenes,
-        test_scenes=-(-scenes // 10) if test_scenes is None else test_scenes,
-        scenes_per_file=scenes_per_file or max(1, VIEWS_PER_FILE // made["train"].num_views),
+        image_size=of_all.image_size,
+        num_views=of_all.num_views,
+        train_scenes=numbers.get("train", 0),
+        test_scenes=numbers.get("test", 0),
+        scenes_per_file=scenes_per_file or max(1, VIEWS_PER_FILE // of_all.num_views),
         hold_out=hold_out,
         first_scene=hashlib.sha256(first).hexdigest()[:16],
     )
@@ -83,12 +102,12 @@ def render(
     total = sum(len(part) for *_, part in wanted)
     try:
         open_folder(folder, recipe)
-        for split in ("train", "test"):
+        for split in made:
             (folder / split).mkdir(exist_ok=True)
         todo = [(split, path, part) for split, path, part in wanted if not path.exists()]
         done = total - sum(len(part) for *_, part in todo)
         console.print(
-            f"{name}: {total} scenes of {made['train'].num_views} views in {len(wanted)} files, "
+            f"{name}: {total} scenes of {recipe.num_views} views in {len(wanted)} files, "
             f"about {total * len(first) / 1e6:.1f} MB, to {folder}"
             + (f" ({len(wanted) - len(todo)} files are there)" if done else "")
         )
@@ -102,7 +121,7 @@ def render(
                 worker_init_fn=leave_signals_to_the_parent,
             )
         )
-        with Reporter("render", total, done, "scenes") as report:
+        with Reporter("write", total, done, "scenes") as report:
             for _, path, part in todo:
                 tfrecord.write(path, _counted(islice(payloads, len(part)), report))
     except OSError as error:
@@ -115,10 +134,8 @@ def render(
 
 
 def payload(scenes: Source, index: int) -> bytes:
-    """A scene of a source, all its views coded, as a record's payload."""
-    views = scenes.views(index, np.arange(scenes.num_views))
-    frames = [jpeg.encode(frame) for frame in views.frames.permute(0, 2, 3, 1).numpy()]
-    return tfrecord.example(frames, views.cameras.pose.numpy())
+    """A scene of a source, all its views, as a record's payload."""
+    return tfrecord.example(*scenes.coded(index, np.arange(scenes.num_views)))
 
 
 def open_folder(folder: Path, recipe: Recipe) -> None:
@@ -142,8 +159,10 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n"))
 
 
-def _counted(payloads: Iterator[Tensor], report: Reporter) -> Iterator[bytes]:
+def _counted(payloads: Iterator[Tensor | BadInput], report: Reporter) -> Iterator[bytes]:
     for item in payloads:
+        if isinstance(item, BadInput):
+            raise type(item)(str(item))  # not `item`: it would hold this frame, which holds the workers
         yield item.numpy().tobytes()
         report.update(report.done + 1)
 
@@ -152,10 +171,13 @@ class _Payloads(Dataset):
     def __init__(self, sources: dict[str, Source]):
         self.sources = sources
 
-    def __getitem__(self, scene: tuple[str, int]) -> Tensor:
+    def __getitem__(self, scene: tuple[str, int]) -> Tensor | BadInput:
         """Bytes as a tensor (n,) uint8, which goes through shared memory: a full pipe would outlive a killed parent."""
         split, index = scene
-        return torch.from_numpy(np.frombuffer(payload(self.sources[split], index), np.uint8).copy())
+        try:
+            return torch.from_numpy(np.frombuffer(payload(self.sources[split], index), np.uint8).copy())
+        except BadInput as error:
+            return error  # raised in a worker it would reach the user as a traceback
 
 
 class _Order:

@@ -1,0 +1,229 @@
+"""Files at an address, fetched whole: https://, gs:// (public buckets, over HTTPS), and what fsspec has a package for.
+
+What is under way lies in a `.part` file, from which the next call goes on, and is moved into place when it is whole.
+"""
+
+import base64
+import fcntl
+import os
+import re
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import unquote, urljoin
+
+import fsspec
+from google_crc32c import Checksum
+
+from gqn.errors import BadInput
+from gqn.logs import errors
+
+CHUNK = 2**18  # bytes read at a time
+TIMEOUT = 30.0  # seconds without an answer after which a connection counts as cut
+TRIES = 5  # without a byte of progress
+PAUSE = 1.0  # seconds before the second try, doubled for each further one
+PASSING = {408, 425, 429}  # HTTP errors below 500 that may pass
+
+T = TypeVar("T")
+
+
+class Passing(Exception):
+    """A failure that may not be there at the next try."""
+
+
+class Stopped(Exception):
+    """The one who asked does not want it any more."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A file's content as it comes in."""
+
+    stream: Any
+    start: int  # of the first byte that comes
+    size: int | None  # bytes of the whole file, if the server says
+    crc32c: bytes | None  # of the whole file, if the server says
+
+
+def fetch(
+    address: str,
+    path: Path,
+    told: Callable[[int], None] = lambda done: None,
+    stop: threading.Event | None = None,
+    move: Callable[[Path, Path], None] = os.replace,
+) -> None:
+    """Fetch the file at `address` to `path`; `told` gets the number of bytes that are here, `move` (part, path).
+
+    Cut connections, overloaded servers and contents that do not match the server's checksum are tried again. Raises
+    BadInput if there is no such file, the server cannot be reached, or `path` cannot be written; Stopped if `stop` is
+    set. What has come is kept in any case.
+    """
+    part = path.with_name(f".{path.name}.part")
+    stop = stop or threading.Event()
+    try:
+        _patiently(address, stop, lambda: _append(address, part, told, stop), lambda: _size(part))
+        move(part, path)
+    except BlockingIOError as error:
+        raise BadInput(f"another process fetches {path}: leave it to that") from error
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}; what has come is kept") from error
+
+
+def size(address: str) -> int | None:
+    """Bytes of the file at an address, if the server says. Raises as `fetch`."""
+    head = urllib.request.Request(https(address), method="HEAD") if is_http(address) else None
+
+    def ask() -> int | None:
+        if head is None:
+            files, path = fsspec.core.url_to_fs(address)
+            return files.size(path)
+        with urllib.request.urlopen(head, timeout=TIMEOUT) as answer:
+            length = answer.headers["Content-Length"]
+            return None if length is None else int(length)
+
+    return _patiently(address, threading.Event(), lambda: _asked(address, ask))
+
+
+def listed(address: str) -> list[str]:
+    """Addresses of the .tfrecord files in a folder, sorted; none if there is no folder or its server lists none."""
+
+    def ask() -> list[str]:
+        if not is_http(address):
+            files, path = fsspec.core.url_to_fs(address)
+            names = files.ls(path, detail=False) if files.isdir(path) else []
+            return [files.unstrip_protocol(name) for name in names if name.endswith(".tfrecord")]
+        url = https(address).rstrip("/") + "/"
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+                page = answer.read(2**24).decode(errors="replace")
+        except HTTPError as error:
+            if error.code in (403, 404):
+                return []
+            raise
+        return [urljoin(url, link) for link in re.findall(r'href="([^"]+\.tfrecord)"', page)]
+
+    return sorted(set(_patiently(address, threading.Event(), lambda: _asked(address, ask))))
+
+
+def plain(address: str) -> str:
+    """An address as a relative path: host, folders, file."""
+    return unquote(https(address).partition("://")[2]).replace("..", "_").lstrip("/")
+
+
+def _append(address: str, part: Path, told: Callable[[int], None], stop: threading.Event) -> None:
+    """Fetch what a part lacks; Passing if it is not whole then."""
+    body = _opened(address, _size(part))
+    try:
+        with open(part, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if file.tell() < (at := body.start):
+                raise Passing("another process was quicker")
+            file.truncate(at)
+            told(at)
+            while chunk := _asked(address, body.stream.read, CHUNK):
+                if stop.is_set():
+                    raise Stopped
+                at += file.write(chunk)
+                told(at)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        body.stream.close()
+    if body.size is not None and at < body.size:
+        raise Passing(f"the connection was cut after {at} of {body.size} bytes")
+    if (body.size is not None and at > body.size) or (body.crc32c is not None and body.crc32c != _crc32c(part)):
+        part.unlink()
+        raise Passing("what came does not match the server's checksum")
+
+
+def _opened(address: str, start: int) -> Body:
+    """The content of a file from byte `start` on, or from 0 if the server does not know how."""
+    if not is_http(address):
+        files, path = _asked(address, fsspec.core.url_to_fs, address)
+        whole = _asked(address, files.size, path)
+        stream = _asked(address, files.open, path)
+        start = start if start <= whole else 0
+        stream.seek(start)
+        return Body(stream, start, whole, None)
+    request = urllib.request.Request(https(address), headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        answer = _asked(address, lambda: urllib.request.urlopen(request, timeout=TIMEOUT))
+    except _NothingLeft:
+        return _opened(address, 0)
+    hashes = ",".join(answer.headers.get_all("x-goog-hash", []))
+    found = re.search(r"crc32c=([^,\s]+)", hashes)
+    length = answer.headers["Content-Length"]
+    begins = re.match(r"bytes (\d+)-", answer.headers["Content-Range"] or "") if answer.status == 206 else None
+    start = int(begins[1]) if begins else 0
+    return Body(
+        answer, start, None if length is None else start + int(length), base64.b64decode(found[1]) if found else None
+    )
+
+
+class _NothingLeft(Exception):
+    pass
+
+
+def _asked(address: str, ask: Callable[..., T], *arguments: Any) -> T:
+    """What a server answers; BadInput if it says no, Passing if it may say something else another time."""
+    try:
+        return ask(*arguments)
+    except HTTPError as error:
+        if error.code == 416:
+            raise _NothingLeft from error
+        if error.code < 500 and error.code not in PASSING:
+            raise BadInput(f"there is no file to be had at {address}: {error.code} {error.reason}") from error
+        raise Passing(f"{error.code} {error.reason}") from error
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no file at {address}") from error
+    except (ImportError, ValueError) as error:  # fsspec: no package for the protocol, no such protocol, no URL
+        raise BadInput(f"cannot use the address {address}: {error}") from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise Passing(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__) from error
+
+
+def _patiently(address: str, stop: threading.Event, work: Callable[[], T], progress: Callable[[], int] = int) -> T:
+    """Do it, again and again while it fails in passing; BadInput after `TRIES` in a row without progress."""
+    tries = 0
+    while True:
+        before = progress()
+        try:
+            return work()
+        except Passing as error:
+            tries = 1 if progress() > before else tries + 1
+            if tries == TRIES:
+                raise BadInput(
+                    f"cannot fetch {address}: {error}, {TRIES} times in a row: the same command goes on once it can"
+                ) from error
+            if tries > 1:
+                errors.print(f"{address}: {error}: trying again", markup=False)
+        if stop.wait(PAUSE * 2 ** (tries - 1)):
+            raise Stopped
+
+
+def is_http(address: str) -> bool:
+    """Whether an address is reached over HTTP."""
+    return address.startswith(("http://", "https://", "gs://"))
+
+
+def https(address: str) -> str:
+    """The address that is asked for: public buckets are, over HTTPS."""
+    return re.sub("^gs://", "https://storage.googleapis.com/", address)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _crc32c(part: Path) -> bytes:
+    checksum = Checksum()
+    with open(part, "rb") as file:
+        while chunk := file.read(2**20):
+            checksum.update(chunk)
+    return checksum.digest()
