@@ -142,8 +142,8 @@ def test_rendered_scenes_are_a_function_of_their_index():
     assert not torch.equal(a.frames, test.views(11, which).frames)
 
 
-def test_rendered_frames_take_the_released_coding_at_every_size():
-    for size in (32, None):
+def test_rendered_frames_take_the_released_coding_but_keep_small_chroma():
+    for size, chroma in ((32, "444"), (None, "420")):
         rendered = source("shepard_metzler_5_parts", "train", size)
         assert rendered.image_size == (size or 64)
         scene, cameras = rendered.scene(0)
@@ -152,7 +152,7 @@ def test_rendered_frames_take_the_released_coding_at_every_size():
         views = rendered.views(0, np.arange(3))
         for k in range(3):
             frame = pixels[k].permute(1, 2, 0).numpy()
-            assert coded[k] == simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 95, colorsubsampling="420")
+            assert coded[k] == simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 95, colorsubsampling=chroma)
             assert np.array_equal(views.frames[k].permute(1, 2, 0).numpy(), simplejpeg.decode_jpeg(coded[k]))
         assert np.array_equal(pose, views.cameras.pose.numpy())
 

@@ -44,8 +44,8 @@ def source(
     antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
     next one taken. An address (https://, gs:// or any of fsspec) in place of the folder gives a `Remote` source, which
     keeps files in a cache of at most `cache_gb` GB and whose number of scenes is not known; with `num_scenes` the files
-    that hold these are fetched at once. Raises BadInput if there
-    are no such files, they hold less than is asked for, or one cannot be used.
+    that hold these are fetched at once. Raises BadInput if there are no such files, they hold less than is asked for,
+    or one cannot be used.
     """
     if name not in DATASETS:
         raise BadInput(lookup.unknown("dataset", name, DATASETS))
