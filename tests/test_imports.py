@@ -16,7 +16,7 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"data.sources"},
     {"data.render", "data.inspect"},
     {"metrics", "config"},
-    {"checkpoint"},
+    {"checkpoint", "heldout"},
     {"evaluate", "figures"},
     {"train", "data.commands"},
     {"cli"},

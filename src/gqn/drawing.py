@@ -95,24 +95,27 @@ def plot(figure: Any) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-def animate(path: Path, frames: Sequence[Image.Image], per_second: int = 12) -> None:
-    """Write an animation that repeats, in the format that the suffix says (one of MOVING).
+def animation(frames: Sequence[Image.Image], suffix: str, per_second: int = 12) -> bytes:
+    """The file of an animation that repeats, in the format of `suffix`, one of MOVING.
 
     MP4 is a film and needs the extra `video`; BadInput without it.
     """
-    if path.suffix.lower() == ".mp4":
-        _film(path, frames, per_second)
+    file = io.BytesIO()
+    if suffix == ".mp4":
+        _film(file, frames, per_second)
     else:
-        options: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=1000 // per_second, loop=0, **options)
+        options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
+        every = dict(save_all=True, append_images=frames[1:], duration=1000 // per_second, loop=0)
+        frames[0].save(file, suffix[1:], **every, **options)
+    return file.getvalue()
 
 
-def _film(path: Path, frames: Sequence[Image.Image], per_second: int) -> None:
+def _film(file: io.BytesIO, frames: Sequence[Image.Image], per_second: int) -> None:
     try:
         import av
     except ImportError as error:
         raise BadInput("an MP4 needs the extra `video`: pip install 'gqn[video]', or choose .webp or .gif") from error
-    with av.open(str(path), "w") as film:
+    with av.open(file, "w", "mp4") as film:
         stream: Any = film.add_stream("libx264", rate=per_second, options={"crf": "16"})
         stream.width, stream.height = (-(-side // 2) * 2 for side in frames[0].size)  # yuv420p: even sides
         stream.pix_fmt = "yuv420p"

@@ -13,7 +13,7 @@ from gqn.data.released import DATASETS
 from gqn.data.stored import find, stored
 from gqn.data.tasks import Source, rng
 from gqn.errors import BadInput
-from gqn.views import Views
+from gqn.views import Cameras, Views
 
 # Scene seeds of the two splits; they never meet.
 SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
@@ -75,10 +75,14 @@ class Rendered:
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8."""
         scene, cameras = self.scene(index)
-        views = self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
+        return self.render(scene, cameras[torch.as_tensor(which)])
+
+    def render(self, scene: Any, cameras: Cameras) -> Views:
+        """What any cameras (K,) see of a scene's description, of the size and coding of `views`."""
+        views = self.family.render(scene, cameras, self.image_size)
         return replace(views, frames=jpeg_coded(views.frames)) if self.jpeg else views
 
-    def scene(self, index: int) -> tuple[Any, Any]:
+    def scene(self, index: int) -> tuple[Any, Cameras]:
         """The description of scene `index` and its `num_views` cameras."""
         generator = rng(self.seeds[index])
         scene = self.family.sample(generator)
