@@ -140,7 +140,12 @@ def draw(arrays: Arrays) -> Image.Image:
     right.set_title(title, fontsize=9)
     right.grid(alpha=0.3)
     right.legend(fontsize=9)
-    right.set(xticks=views, xlabel="views seen", ylabel="error at views never taken (RMSE of 255)")
+    right.set(
+        xticks=views,
+        xlim=(0.9, views[-1] + 0.4),
+        xlabel="views seen",
+        ylabel="error at views never taken (RMSE of 255)",
+    )
     return drawing.below(drawing.sheet(groups, side=128), drawing.plot(figure))
 
 
