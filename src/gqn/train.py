@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
-from gqn import checkpoint
+from gqn import checkpoint, heldout
 from gqn import config as configs
 from gqn.config import Config, Place
 from gqn.data.sources import source
@@ -146,7 +146,8 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     if skipped := total(fabric, int(scenes.skipped)):
         say(f"{folder}: damaged scenes were passed over {skipped} times; {ADVICE}")
     if fabric.is_global_zero:
-        picture = predictions.draw(predictions.compute(config, plain.cpu(), place=place))
+        shown = heldout.tasks(source(**config.scenes("test", place)), 0, 8, min(3, config.max_context_size))
+        picture = predictions.draw(predictions.answer(plain.cpu(), shown, 4))
         checkpoint.write(folder / checkpoint.PICTURE, lambda part: picture.save(part, "PNG"))
         checkpoint.save_weights(folder, plain)
     fabric.barrier()

@@ -14,7 +14,7 @@ from gqn.data.stored import find, stored
 from gqn.data.tasks import Source, rng
 from gqn.data.tfrecord import Scene
 from gqn.errors import BadInput
-from gqn.views import Views
+from gqn.views import Cameras, Views
 
 # Scene seeds of the two splits; they never meet.
 SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
@@ -92,19 +92,21 @@ class Rendered:
 
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8."""
-        views = self._rendered(index, which)
+        scene, cameras = self.scene(index)
+        return self.render(scene, cameras[torch.as_tensor(which)])
+
+    def render(self, scene: Any, cameras: Cameras) -> Views:
+        """What any cameras (K,) see of a scene's description, of the size and coding of `views`."""
+        views = self.family.render(scene, cameras, self.image_size)
         return replace(views, frames=jpeg.decoded(jpeg.encoded(views.frames)))
 
     def coded(self, index: int, which: np.ndarray) -> Scene:
-        """The same views as a record holds them."""
-        views = self._rendered(index, which)
+        """The views `which` of scene `index` as a record holds them."""
+        scene, cameras = self.scene(index)
+        views = self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
         return jpeg.encoded(views.frames), views.cameras.pose.numpy()
 
-    def _rendered(self, index: int, which: np.ndarray) -> Views:
-        scene, cameras = self.scene(index)
-        return self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
-
-    def scene(self, index: int) -> tuple[Any, Any]:
+    def scene(self, index: int) -> tuple[Any, Cameras]:
         """The description of scene `index` and its `num_views` cameras."""
         generator = rng(self.seeds[index])
         scene = self.family.sample(generator)
