@@ -1,13 +1,9 @@
 """Training: fetch, loss, backward, step, log, validate, save."""
 
-import logging
 import math
-import os
 import shutil
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +14,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
-from gqn import checkpoint
+from gqn import checkpoint, ranks
 from gqn import config as configs
 from gqn.config import Config, Place
 from gqn.data.sources import source
@@ -40,7 +36,7 @@ class NotFinite(BadInput):
     """A term of the loss became infinite or not a number."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):  # as KeyboardInterrupt: not a failure
     """A signal stopped the run; its state was saved first."""
 
     def __init__(self, signum: int, step: int, first: bool):
@@ -57,7 +53,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
     ends with the weights of one that never was.
     """
     fabric = start(config, place)
-    with together(fabric):
+    with ranks.together(fabric):
         _train(fabric, config, place, folder)
 
 
@@ -148,26 +144,6 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     fabric.barrier()
 
 
-@contextmanager
-def together(fabric: Fabric) -> Iterator[None]:
-    """A rank that fails ends at once, which ends the others: none is left waiting for an answer that never comes."""
-    try:
-        yield
-    except Stopped:
-        raise
-    except Exception as error:
-        if fabric.world_size == 1:
-            raise
-        if isinstance(error, BadInput):
-            print(f"gqn: {error}", file=sys.stderr)
-        elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
-            print(f"gqn: process {fabric.global_rank} ends, as another process of this run ended", file=sys.stderr)
-        else:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(2)
-
-
 class Autocast(MixedPrecision):
     """bfloat16 inside the model only: it places the lattice by cameras that are not rounded."""
 
@@ -192,25 +168,17 @@ def schedule(config: Config, samples: int) -> tuple[float, float]:
 
 def start(config: Config, place: Place) -> Fabric:
     """The engine on the devices asked for."""
-    if place.devices < 1 or place.workers < 0:
-        raise BadInput("devices must be at least 1, and workers at least 0")
-    if place.gpu and torch.cuda.device_count() < place.devices:
-        raise BadInput(
-            f"--gpu asks for {place.devices} GPU(s) and {torch.cuda.device_count()} can be used here: "
-            "train without --gpu, or with fewer --devices"
-        )
+    if place.workers < 0:
+        raise BadInput("workers must be at least 0")
+    ranks.check(place.gpu, place.devices)
     if config.batch_size % place.devices:
         raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
-    kind = "cuda" if place.gpu else "cpu"
     bf16 = config.precision == "bf16-mixed"
     if bf16 and not place.gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         console.print("this CPU has no bfloat16 arithmetic: training in float32")
         bf16 = False
-    plugins: list[Any] = [Autocast("bf16-mixed", kind)] if bf16 else []
-    fabric = Fabric(accelerator=kind, devices=place.devices, plugins=plugins)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric.launch()
-    return fabric
+    plugins = [Autocast("bf16-mixed", "cuda" if place.gpu else "cpu")] if bf16 else []
+    return ranks.launch(place.gpu, place.devices, plugins)
 
 
 def open_folder(folder: Path, config: Config, resume: bool) -> None:
