@@ -106,11 +106,11 @@ def test_samples_and_draws_are_of_one_query_each():
     """Scenes keep apart, and several samples and draws tell what one does, with less noise."""
     model = checkpoint.build(TOY).eval()
     task = made_up(batch=3)
-    many = measure(model, task, 0.7, noise("cpu", 0), samples=200, draws=200)
-    one = [measure(model, task, 0.7, noise("cpu", i)) for i in range(200)]
+    many = measure(model, task, 0.7, noise("cpu", 0), samples=100, draws=100)
+    one = [measure(model, task, 0.7, noise("cpu", i)) for i in range(60)]
     for name in ("mse", "elbo", "kl"):
         mean = torch.stack([values[name] for values in one]).mean(0)
-        torch.testing.assert_close(many[name], mean, rtol=2e-3, atol=1e-3)
+        torch.testing.assert_close(many[name], mean, rtol=3e-3, atol=1e-3)
     assert (many["importance_bound"] > many["elbo"]).all()
 
 
