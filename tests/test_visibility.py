@@ -73,6 +73,15 @@ def test_the_back_of_a_cube_is_hidden_and_an_image_has_edges():
     assert columns.min() > (~background).any(0).nonzero().min()  # that which it turned to
 
 
+def test_what_is_out_of_view_is_not_seen():
+    """Before a wall, a step of 1 to the left of a view 3.35 wide: what it has lost lies in the right 1 / 3.35."""
+    poses = [(0, 0, 0, 0, 0), (0, 1, 0, 0, 0), (5.8, 0, 0, math.pi, 0)]  # the last stands behind the wall
+    mask, _ = saw(of(boxes(((3, 0, 0), (0.1, 9, 9)))), poses, 60.0)
+    lost = round(SIZE / 3.35)
+    assert mask[0][:, : SIZE - lost - 1].all() and not mask[0][:, SIZE - lost + 1 :].any()
+    assert not mask[1].any()
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_view_saw_all_that_it_shows(name):
     """The context contains the query; and a step to the side hides next to nothing, floors seen aslant included."""
