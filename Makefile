@@ -7,7 +7,7 @@ RUN := log/demo-shepard_metzler_5_parts-32px
 
 demo: .venv/ready  ## train the demo on the CPU, measure it and draw what it learnt
 	$(BIN)/gqn train demo --devices 2
-	$(BIN)/gqn eval $(RUN)
+	$(BIN)/gqn eval $(RUN) --devices 2
 	@echo "look at $(RUN)/predictions.png"
 
 test: .venv/ready  ## the tests, on two cores

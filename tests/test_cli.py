@@ -93,6 +93,8 @@ def test_dry_run(capsys, preset):
         (["train", "demo", "--logdir", "/proc/nowhere"], "cannot write the run folder"),
         (["eval", "nowhere"], "there is no run folder nowhere"),
         (["eval", "nowhere", "--scenes", "0"], "not a positive whole number"),
+        (["eval", "nowhere", "--context", "1,x"], "'x' is not a positive whole number"),
+        (["compare", "nowhere", "nowhere"], "there is no run folder nowhere"),
         (["figure", "prediction", "nowhere"], "Did you mean 'predictions'?"),
         (["tran"], "Did you mean 'train'?"),
         ([], "usage"),

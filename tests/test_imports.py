@@ -9,7 +9,7 @@ ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
     {"views", "lookup", "files", "drawing"},
-    {"layers", "logs", "objective", "scenes.raycast"},
+    {"layers", "logs", "objective", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord", "data.fetch"},
     {"models", "data.tasks", "data.stored"},
@@ -18,8 +18,10 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"data.export", "data.inspect"},
     {"metrics", "config"},
     {"checkpoint", "heldout"},
+    {"results"},
+    {"curves"},
     {"evaluate", "figures"},
-    {"train", "data.commands"},
+    {"train", "compare", "data.commands"},
     {"cli"},
 ]
 FORBIDDEN = {"models": {"data", "scenes", "config"}, "scenes": {"models", "data", "config"}}

@@ -16,6 +16,7 @@ Generative Query Networks: train, measure and show them.
 
   train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
   eval RUN                 measure a run on held-out scenes, beside the floors
+  compare RUN RUN ...      put evaluated runs side by side, with significance
   figure NAME RUN          draw a figure of a run, or of a dataset (gqn figure --help)
   data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
 """
@@ -113,18 +114,55 @@ def _dry_run(config, folder: Path) -> int:
 
 
 def evaluate(argv: list[str]) -> int:
-    """`gqn eval RUN`: a table on the screen and eval.json in the run folder."""
+    """`gqn eval RUN`: tables on the screen, and eval.json, eval.npz and eval.png in the run folder."""
     parser = argparse.ArgumentParser("gqn eval", description="Measure a run on held-out scenes, beside the floors.")
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--context", type=_positive, default=3, help="context views (default: %(default)s)")
-    parser.add_argument("--scenes", type=_positive, default=1000, help="held-out scenes (default: %(default)s)")
-    parser.add_argument("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="run folder")
+    add(
+        "--context",
+        type=_numbers,
+        default=(3,),
+        metavar="M,...",
+        help="numbers of context views (default: 3); several also give curves, eval.png",
+    )
+    add("--scenes", type=_positive_or_all, default=1000, metavar="N", help="held-out scenes, or all (default: 1000)")
+    add("--samples", type=_positive, default=8, metavar="S", help="from the prior, per query (default: %(default)s)")
+    add("--importance-samples", type=_positive, default=4, metavar="K", help="of the bound (default: %(default)s)")
+    add("--dataset-name", "-d", metavar="NAME", help="a dataset other than the run's")
+    add("--data", metavar="DIR", help="its files, in a folder or at an address; '' for rendered scenes")
+    add("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
+    add("--gpu", action="store_true", help="on GPU instead of CPU")
+    add("--devices", type=_positive, default=1, metavar="N", help="GPUs, or CPU processes (default: %(default)s)")
     given = parser.parse_args(argv)
 
-    from gqn.config import Place
-    from gqn.evaluate import evaluate, show
+    from gqn import results
+    from gqn.evaluate import Settings, evaluate
 
-    show(evaluate(given.run, given.context, given.scenes, Place(skip_damaged=given.skip_damaged)))
+    settings = Settings(
+        context=given.context,
+        scenes=given.scenes,
+        samples=given.samples,
+        draws=given.importance_samples,
+        dataset=given.dataset_name,
+        data=given.data,
+        skip_damaged=given.skip_damaged,
+        gpu=given.gpu,
+        devices=given.devices,
+    )
+    if found := evaluate(given.run, settings):
+        results.show(found)
+    return 0
+
+
+def compare(argv: list[str]) -> int:
+    """`gqn compare RUN RUN ...`: evaluated runs side by side."""
+    parser = argparse.ArgumentParser("gqn compare", description="Evaluated runs side by side, against the first.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, after gqn eval")
+    given = parser.parse_args(argv)
+
+    from gqn.compare import compare, show
+
+    show(given.runs, compare(given.runs))
     return 0
 
 
@@ -217,4 +255,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "figure": figure, "data": data}
+def _positive_or_all(text: str) -> int | None:
+    return None if text == "all" else _positive(text)
+
+
+def _numbers(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "eval": evaluate,
+    "compare": compare,
+    "figure": figure,
+    "data": data,
+}

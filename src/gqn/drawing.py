@@ -21,7 +21,7 @@ MOVING = (".webp", ".gif", ".mp4")  # suffixes of an animation
 
 def images(frames: Tensor) -> Images:
     """Frames (*B, 3, H, W), float in [0, 1], as an array (*B, H, W, 3) of uint8."""
-    return (frames.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
+    return (frames.clamp(0, 1) * 255).round().byte().movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def heat(values: NDArray[Any], top: float, colours: str = "inferno") -> Images:

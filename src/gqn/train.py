@@ -1,24 +1,19 @@
 """Training: fetch, loss, backward, step, log, validate, save."""
 
-import logging
 import math
-import os
 import shutil
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
-from gqn import checkpoint, heldout
+from gqn import checkpoint, heldout, ranks
 from gqn import config as configs
 from gqn.config import Config, Place
 from gqn.data.sources import source
@@ -41,7 +36,7 @@ class NotFinite(BadInput):
     """A term of the loss became infinite or not a number."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):  # as KeyboardInterrupt: not a failure
     """A signal stopped the run; its state was saved first."""
 
     def __init__(self, signum: int, step: int, first: bool):
@@ -58,7 +53,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
     ends with the weights of one that never was.
     """
     fabric = start(config, place)
-    with together(fabric):
+    with ranks.together(fabric):
         _train(fabric, config, place, folder)
 
 
@@ -109,7 +104,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
 
             recent.append(averages(score, prediction.kl))
             if done % LOG_EVERY == 0 or done == config.steps:
-                values = {name: over_ranks(fabric, [r[name] for r in recent]) for name in recent[0]}
+                values = {name: ranks.over_ranks(fabric, [r[name] for r in recent]) for name in recent[0]}
                 recent.clear()
                 numbers = "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items())
                 speed = {
@@ -121,7 +116,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                 journal.numbers("train", done, samples, values | speed)
             report.update(samples, numbers)
 
-            signum = agreed(fabric, stop.signum)
+            signum = ranks.agreed(fabric, stop.signum)
             due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
             if due or signum:
                 check_weights(plain, done, folder)
@@ -143,7 +138,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
             if signum:
                 fabric.barrier()  # until the first rank has saved
                 raise Stopped(signum, done, fabric.is_global_zero)
-    if skipped := total(fabric, int(scenes.skipped)):
+    if skipped := ranks.total(fabric, int(scenes.skipped)):
         say(f"{folder}: damaged scenes were passed over {skipped} times; {ADVICE}")
     if fabric.is_global_zero:
         shown = heldout.tasks(source(**config.scenes("test", place)), 0, 8, min(3, config.max_context_size))
@@ -151,26 +146,6 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         checkpoint.write(folder / checkpoint.PICTURE, lambda part: picture.save(part, "PNG"))
         checkpoint.save_weights(folder, plain)
     fabric.barrier()
-
-
-@contextmanager
-def together(fabric: Fabric) -> Iterator[None]:
-    """A rank that fails ends at once, which ends the others: none is left waiting for an answer that never comes."""
-    try:
-        yield
-    except Stopped:
-        raise
-    except Exception as error:
-        if fabric.world_size == 1:
-            raise
-        if isinstance(error, BadInput):
-            print(f"gqn: {error}", file=sys.stderr)
-        elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
-            print(f"gqn: process {fabric.global_rank} ends, as another process of this run ended", file=sys.stderr)
-        else:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(2)
 
 
 class Autocast(MixedPrecision):
@@ -197,25 +172,17 @@ def schedule(config: Config, samples: int) -> tuple[float, float]:
 
 def start(config: Config, place: Place) -> Fabric:
     """The engine on the devices asked for."""
-    if place.devices < 1 or place.workers < 0:
-        raise BadInput("devices must be at least 1, and workers at least 0")
-    if place.gpu and torch.cuda.device_count() < place.devices:
-        raise BadInput(
-            f"--gpu asks for {place.devices} GPU(s) and {torch.cuda.device_count()} can be used here: "
-            "train without --gpu, or with fewer --devices"
-        )
+    if place.workers < 0:
+        raise BadInput("workers must be at least 0")
+    ranks.check(place.gpu, place.devices)
     if config.batch_size % place.devices:
         raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
-    kind = "cuda" if place.gpu else "cpu"
     bf16 = config.precision == "bf16-mixed"
     if bf16 and not place.gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         console.print("this CPU has no bfloat16 arithmetic: training in float32")
         bf16 = False
-    plugins: list[Any] = [Autocast("bf16-mixed", kind)] if bf16 else []
-    fabric = Fabric(accelerator=kind, devices=place.devices, plugins=plugins)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric.launch()
-    return fabric
+    plugins = [Autocast("bf16-mixed", "cuda" if place.gpu else "cpu")] if bf16 else []
+    return ranks.launch(place.gpu, place.devices, plugins)
 
 
 def open_folder(folder: Path, config: Config, resume: bool) -> None:
@@ -282,7 +249,7 @@ def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
 def check_finite(fabric: Fabric, score: Elbo, step: int, folder: Path) -> None:
     """Raise NotFinite on every rank if a term of the loss is not finite, naming it."""
     finite = [getattr(score, term).isfinite().all() for term in ("log_likelihood", "kl")]
-    broken = agreed(fabric, 0 if all(finite) else 1 + int(finite[0]))
+    broken = ranks.agreed(fabric, 0 if all(finite) else 1 + int(finite[0]))
     if broken:
         raise not_finite(("log_likelihood", "kl")[broken - 1], step, folder)
 
@@ -302,23 +269,6 @@ def not_finite(what: str, step: int, folder: Path) -> NotFinite:
         + (f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet")
         + "; try a lower learning rate or --precision 32-true, with another --run-suffix"
     )
-
-
-def agreed(fabric: Fabric, value: int) -> int:
-    """The largest of the ranks' values."""
-    if fabric.world_size == 1:
-        return value
-    return int(cast(Tensor, fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op="max")))
-
-
-def total(fabric: Fabric, count: int) -> int:
-    """The sum of the ranks' counts."""
-    return int(cast(Tensor, fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="sum")))
-
-
-def over_ranks(fabric: Fabric, values: list[Tensor]) -> Any:
-    """The mean of what was recorded since the last time, over ranks too: a float, or a list of them."""
-    return cast(Tensor, fabric.all_reduce(torch.stack(values).mean(0), reduce_op="mean")).tolist()
 
 
 class _Stop:

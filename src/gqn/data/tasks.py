@@ -78,6 +78,11 @@ class Uniform:
         return permuted(position, self.scenes, (seed, epoch))
 
 
+def ordered(order: Order | int, seed: int, number: int) -> int:
+    """The scene of task `number`; a number of scenes stands for their uniform order."""
+    return (Uniform(order) if isinstance(order, int) else order)(seed, number)
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Which tasks a training or evaluation run consists of.
@@ -115,8 +120,7 @@ class Sampler:
         return [self._request(number, context) for number in range(first, first + share)]
 
     def _request(self, number: int, context: int) -> Request:
-        order = Uniform(self.scenes) if isinstance(self.scenes, int) else self.scenes
-        scene = order(self.seed, number)
+        scene = ordered(self.scenes, self.seed, number)
         which = rng(self.seed, 1, number).permutation(self.views)
         return Request(scene, which[:context], which[context : context + self.queries])
 

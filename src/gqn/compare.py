@@ -1,0 +1,114 @@
+"""Evaluated runs side by side: which differences are more than chance."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gqn import results
+from gqn.errors import BadInput
+from gqn.logs import console
+from gqn.results import MODEL, Results, Summary, cells, print_table, stderr, subject, summary
+
+DEPENDS = {  # setting: ends of the names of the metrics that compare only where it is the same
+    "pixel_std": ("elbo", "excess", "importance_bound", "bits"),
+    "samples": ("_of_best", "_of_mean", "pixel_std"),
+    "draws": ("importance_bound",),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of a run minus that of the first."""
+
+    mean: float
+    stderr: float
+
+    @property
+    def p(self) -> float:
+        """How probable so large a difference is by chance: two-sided, normal."""
+        return math.erfc(abs(self.mean) / max(self.stderr, 1e-300) / math.sqrt(2))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs beside the first, from one number of context views."""
+
+    context: int
+    paired: bool
+    scenes: list[int]  # of each run
+    summaries: list[Summary]  # of each run
+    differences: list[dict[str, Difference]]  # of each run but the first
+
+
+def compare(folders: Sequence[Path]) -> list[Comparison]:
+    """Compare runs by their last evaluations, for each number of context views that all of them have.
+
+    If they share tasks (scene, query and context views), everything is of those, and paired: the standard error of a
+    difference is that of the scenes' differences. Else it is that of two independent means. Metrics that depend on a
+    setting in which runs differ (samples, draws, pixel std) are left out.
+
+    Raises BadInput for less than two runs, one that was not evaluated, or data that do not compare.
+    """
+    if len(folders) < 2:
+        raise BadInput("give two runs or more: gqn compare RUN RUN ...")
+    runs = [results.load(folder) for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        if subject(run) != subject(runs[0]):
+            raise BadInput(
+                f"{folder} was evaluated on {subject(run)}, {folders[0]} on {subject(runs[0])}: these do not compare"
+            )
+    contexts = sorted(set.intersection(*(set(run.contexts) for run in runs)))
+    if not contexts:
+        each = "; ".join(f"{f}: {', '.join(map(str, r.contexts))}" for f, r in zip(folders, runs, strict=True))
+        raise BadInput(f"no number of context views was evaluated in all runs ({each}): gqn eval RUN --context M,...")
+    return [_compared(runs, context) for context in contexts]
+
+
+def _compared(runs: list[Results], context: int) -> Comparison:
+    rows = [
+        {(run.settings["data"], *task): row for row, task in enumerate(run.tasks[:, : 2 + context].tolist())}
+        for run in runs
+    ]
+    common = [task for task in rows[0] if all(task in others for others in rows)]
+    if common:
+        runs = [run.of([have[task] for task in common]) for run, have in zip(runs, rows, strict=True)]
+    values = [run.per_scene(context, MODEL) for run in runs]
+    differences = []
+    for run, theirs in zip(runs[1:], values[1:], strict=True):
+        same = {setting: run.settings[setting] == runs[0].settings[setting] for setting in DEPENDS}
+        metrics = [
+            metric
+            for metric in values[0]
+            if metric in theirs and all(same[s] or not metric.endswith(ends) for s, ends in DEPENDS.items())
+        ]
+        differences.append({metric: difference(values[0][metric], theirs[metric], bool(common)) for metric in metrics})
+    return Comparison(context, bool(common), [len(run.tasks) for run in runs], [*map(summary, values)], differences)
+
+
+def difference(first: NDArray[np.float64], other: NDArray[np.float64], paired: bool) -> Difference:
+    """The mean of a metric over scenes minus that of the first run; if `paired`, of the same scenes in one order."""
+    error = stderr(other - first) if paired else math.hypot(stderr(first), stderr(other))
+    return Difference(float(other.mean() - first.mean()), error)
+
+
+def show(folders: Sequence[Path], found: list[Comparison]) -> None:
+    """Print a table for each number of context views."""
+    first = results.load(folders[0])
+    for number, folder in enumerate(folders, 1):
+        console.print(f"run {number}: {folder}", markup=False)
+    for one in found:
+        columns = [("run 1", cells(one.summaries[0]))]
+        for number, (of, minus) in enumerate(zip(one.summaries[1:], one.differences, strict=True), 2):
+            differ = {metric: {"mean": d.mean, "stderr": d.stderr} for metric, d in minus.items()}
+            ps = {metric: "<0.001" if d.p < 0.001 else f"{d.p:.3f}" for metric, d in minus.items()}
+            columns += [(f"run {number}", cells(of)), ("minus run 1", cells(differ)), ("p", ps)]
+        print_table(first.settings, f"{subject(first)}, {one.context} views of context", columns)
+        if one.paired:
+            console.print(f"paired over {one.scenes[0]:,} tasks that all runs were evaluated on")
+        else:
+            console.print(f"unpaired: runs were evaluated on tasks of their own, {one.scenes}")
+    console.print("± standard error over scenes; p: two-sided, normal, of this metric alone")

@@ -1,0 +1,70 @@
+"""Work on several devices, one process (rank) each."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from gqn.errors import BadInput
+
+
+def check(gpu: bool, devices: int) -> None:
+    """Raise BadInput if there are no such devices."""
+    if devices < 1:
+        raise BadInput("devices must be at least 1")
+    if gpu and torch.cuda.device_count() < devices:
+        raise BadInput(
+            f"--gpu asks for {devices} GPU(s) and {torch.cuda.device_count()} can be used here: "
+            "leave --gpu away, or give fewer --devices"
+        )
+
+
+def launch(gpu: bool, devices: int, plugins: list[Any] | None = None) -> Fabric:
+    """The engine on GPUs or CPU processes; the first rank starts the others, which run the same command."""
+    check(gpu, devices)
+    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=devices, plugins=plugins)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """A rank that fails ends at once, which ends the others: none is left waiting for an answer that never comes."""
+    try:
+        yield
+    except Exception as error:
+        if fabric.world_size == 1:
+            raise
+        if isinstance(error, BadInput):
+            print(f"gqn: {error}", file=sys.stderr)
+        elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
+            print(f"gqn: process {fabric.global_rank} ends, as another process of this run ended", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(2)
+
+
+def agreed(fabric: Fabric, value: int) -> int:
+    """The largest of the ranks' values."""
+    if fabric.world_size == 1:
+        return value
+    return int(cast(Tensor, fabric.all_reduce(torch.tensor(value, device=fabric.device), reduce_op="max")))
+
+
+def total(fabric: Fabric, count: int) -> int:
+    """The sum of the ranks' counts."""
+    return int(cast(Tensor, fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="sum")))
+
+
+def over_ranks(fabric: Fabric, values: list[Tensor]) -> Any:
+    """The mean of what was recorded since the last time, over ranks too: a float, or a list of them."""
+    return cast(Tensor, fabric.all_reduce(torch.stack(values).mean(0), reduce_op="mean")).tolist()

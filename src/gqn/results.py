@@ -1,0 +1,200 @@
+"""What an evaluation found: every number of every scene, and their means, on disk and on the screen.
+
+eval.json   means and standard errors
+eval.npz    what they are of, scene by scene, for `gqn compare`
+"""
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from gqn import checkpoint
+from gqn.errors import BadInput
+from gqn.logs import console
+from gqn.metrics import RATIOS
+
+MODEL, NEAREST, MEAN_IMAGE = "gqn", "nearest view", "mean image"  # what is measured
+
+IMAGE = {  # metric: its name on the screen, with the format of its mean and of its error
+    "mse": ("MSE", ".5f"),
+    "rmse": ("RMSE, 0-255", ".2f"),
+    "mae": ("MAE, 0-255", ".2f"),
+    "psnr": ("PSNR, dB", ".2f"),
+    "ssim": ("SSIM", ".4f"),
+}
+SHOWN: dict[str, dict[str, tuple[str, str]]] = {
+    "one sample from the prior": IMAGE,
+    "best of {samples} samples": {f"{name}_of_best": row for name, row in IMAGE.items()},
+    "mean of {samples} samples": {f"{name}_of_mean": row for name, row in IMAGE.items()},
+    "how samples differ": {
+        "pairwise_rmse": ("RMSE between two, 0-255", ".2f"),
+        "pixel_std": ("std of a pixel, 0-255", ".2f"),
+        "calibration": ("calibration (1 is right)", ".3f"),
+    },
+    "bounds, nats at pixel std {pixel_std}": {
+        "elbo": ("ELBO", ".2f"),
+        "excess": ("loss - floor", ".2f"),
+        "kl": ("KL", ".2f"),
+        "importance_bound": ("bound, {draws} draws", ".2f"),
+        "bits": ("bits per dimension", ".4f"),
+    },
+    "MSE of pixels that the context": {
+        "mse_seen": ("saw", ".5f"),
+        "mse_hidden": ("did not see", ".5f"),
+        "mse_background": ("background", ".5f"),
+    },
+    "share of these pixels": {
+        "share_seen": ("seen", ".3f"),
+        "share_hidden": ("hidden", ".3f"),
+        "share_background": ("background", ".3f"),
+    },
+}
+
+
+FORMATS = {metric: form for rows in SHOWN.values() for metric, (_, form) in rows.items()}
+
+PerScene = dict[str, NDArray[np.float64]]  # metrics, each (N,)
+Summary = dict[str, dict[str, float]]  # metrics, each with its "mean" and "stderr" over scenes
+
+
+@dataclass(frozen=True)
+class Results:
+    """The numbers of N scenes, each answered from several numbers of context views, by the model and the floors."""
+
+    settings: dict[str, Any]
+    tasks: NDArray[np.int64]  # (N, 2 + M): scene, query view, context views, of which the first ones were given
+    values: PerScene  # by "context views/who/metric", each (N,)
+
+    @property
+    def contexts(self) -> list[int]:
+        return self.settings["context_views"]
+
+    def per_scene(self, context: int, who: str) -> PerScene:
+        """Metrics whose means over scenes are the result, each (N,).
+
+        A ratio R = mean(a) / mean(b) comes as R + (a - R b) / mean(b): its mean is R and its standard error the delta
+        method's. It is left out where its denominator is zero.
+        """
+        start = f"{context}/{who}/"
+        have = {name.removeprefix(start): v for name, v in self.values.items() if name.startswith(start)}
+        found = dict(have)
+        for name, (above, below) in RATIOS.items():
+            if below in have and (scale := have[below].mean()) > 0:
+                ratio = have[above].mean() / scale
+                found[name] = ratio + (have[above] - ratio * have[below]) / scale
+        return found
+
+    def summary(self, context: int, who: str) -> Summary:
+        """Mean and standard error over scenes of each metric."""
+        return summary(self.per_scene(context, who))
+
+    def of(self, scenes: list[int]) -> "Results":
+        """The same of some of the scenes."""
+        return replace(self, tasks=self.tasks[scenes], values={name: v[scenes] for name, v in self.values.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `eval.json` holds: the settings, and results[context views][who][metric]."""
+        who = (MODEL, NEAREST, MEAN_IMAGE)
+        return self.settings | {"results": {str(k): {w: self.summary(k, w) for w in who} for k in self.contexts}}
+
+    def save(self, folder: Path) -> None:
+        """Write `eval.npz` and `eval.json`."""
+
+        def arrays(part: Path) -> None:
+            with open(part, "wb") as file:  # given a path, numpy would add a suffix
+                settings = np.array(json.dumps(self.settings))
+                np.savez_compressed(file, settings=settings, tasks=self.tasks, **self.values)  # type: ignore[arg-type]
+
+        text = json.dumps(self.as_dict(), indent=2) + "\n"
+        checkpoint.write(folder / "eval.npz", arrays)
+        checkpoint.write(folder / "eval.json", lambda part: part.write_text(text))
+
+
+def load(folder: Path) -> Results:
+    """The last evaluation of a run. Raises BadInput if there is none, or it cannot be read."""
+    if not folder.is_dir():
+        raise BadInput(f"there is no run folder {folder}")
+    try:
+        with np.load(folder / "eval.npz") as file:
+            values = {name: file[name] for name in file.files}
+        return Results(json.loads(str(values.pop("settings"))), values.pop("tasks"), values)
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder} has not been evaluated: gqn eval {folder}") from error
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{folder}/eval.npz is damaged ({error}): gqn eval {folder} makes it again") from error
+
+
+def stderr(values: NDArray[np.float64]) -> float:
+    """The standard error of a mean over scenes; 0 if there is one."""
+    return float(values.std(ddof=min(1, len(values) - 1)) / math.sqrt(len(values)))
+
+
+def summary(values: PerScene) -> Summary:
+    """Mean and standard error over scenes of each metric."""
+    return {name: {"mean": float(v.mean()), "stderr": stderr(v)} for name, v in values.items()}
+
+
+def subject(results: Results) -> str:
+    """What was evaluated on, in words."""
+    return f"{results.settings['dataset']} at {results.settings['image_size']} px"
+
+
+def title(results: Results) -> str:
+    """What and how many, in words."""
+    return f"{subject(results)}, {results.settings['scenes']:,} held-out scenes"
+
+
+def views(results: Results, context: int) -> str:
+    """A number of context views in words, marked if the model was not trained with so many."""
+    return f"{context} view{'s' * (context > 1)}{'*' * (context > results.settings['trained_context'])}"
+
+
+def show(results: Results) -> None:
+    """Print the tables: one number of context views beside the floors; several side by side, then the floors."""
+    contexts, most = results.contexts, results.settings["trained_context"]
+    model = [(views(results, k), cells(results.summary(k, MODEL))) for k in contexts]
+    nearest = [(views(results, k), cells(results.summary(k, NEAREST))) for k in contexts]
+    mean_image = (MEAN_IMAGE, cells(results.summary(contexts[0], MEAN_IMAGE)))
+    if len(contexts) == 1:
+        columns = [(MODEL, model[0][1]), (NEAREST, nearest[0][1]), mean_image]
+        print_table(results.settings, f"{title(results)}, {views(results, contexts[0])} of context", columns)
+    else:
+        print_table(results.settings, f"{title(results)}, by views of context", model)
+        print_table(results.settings, f"{NEAREST}, and {MEAN_IMAGE} as with {model[0][0]}", [*nearest, mean_image])
+    console.print(
+        "± standard error over scenes. Loss is -ELBO, in nats per image; its floor is that of a perfect image."
+    )
+    if contexts[-1] > most:
+        console.print(f"* more context views than in training, which had at most {most}")
+
+
+def cells(of: Summary) -> dict[str, str]:
+    """Metrics as a table shows them."""
+    return {
+        name: f"{of[name]['mean']:{form}} ± {of[name]['stderr']:{form}}" for name, form in FORMATS.items() if name in of
+    }
+
+
+def print_table(settings: dict[str, Any], heading: str, columns: list[tuple[str, dict[str, str]]]) -> None:
+    """Print columns, each a title and its cells by metric; a row for each metric that any of them has."""
+    grid = Table(title=heading, box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for name, _ in columns:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for section, rows in SHOWN.items():
+        have = [metric for metric in rows if any(metric in column for _, column in columns)]
+        if have:
+            grid.add_section()
+            grid.add_row(f"[bold]{section.format(**settings)}")
+        for metric in have:
+            grid.add_row(rows[metric][0].format(**settings), *(column.get(metric, "") for _, column in columns))
+    Console(width=1000, highlight=False).print(grid)  # as wide as it must be, wherever it goes to
