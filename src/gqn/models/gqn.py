@@ -52,7 +52,8 @@ class GQN(nn.Module):
     ):
         super().__init__()
         self.size = image_size // 4  # of states and latents
-        self.aggregate, self.num_steps, self.sigmoid_output = aggregate, num_steps, sigmoid_output
+        self.aggregate, self.sigmoid_output = aggregate, sigmoid_output
+        self.num_steps, self.num_latent_maps = num_steps, num_latent_maps
         self.represent_view = REPRESENTATIONS[representation](
             image_size, representation_maps, ACTIVATIONS[activation], region
         )
@@ -85,7 +86,8 @@ class GQN(nn.Module):
         b, q = query.frames.shape[:2]
         r = self.represent(context)
         image = query.frames.flatten(0, 1)
-        canvases, posteriors, priors, latents = self._draw(r, query.cameras, image, generator)
+        noise = self._noise(query.cameras, generator)
+        canvases, posteriors, priors, latents = self._draw(r, query.cameras, image, noise)
         z, *normals = torch.stack(latents, 1), *_normal(torch.stack(posteriors, 1)), *_normal(torch.stack(priors, 1))
         kl, log_ratio = gaussian_kl(*normals), gaussian_log_ratio(z, *normals)  # (N, L, latent maps, h, w)
         terms = (term.flatten(2).sum(2).unflatten(0, (b, q)) for term in (kl, log_ratio))
@@ -102,31 +104,33 @@ class GQN(nn.Module):
 
         With `share_noise` all views of a scene take the same noise, so that an orbit shows one scene imagined.
         """
-        canvases, *_ = self._draw(representation, cameras, None, generator, share_noise)
+        canvases, *_ = self._draw(representation, cameras, None, self._noise(cameras, generator, share_noise))
         return self._image(canvases[-1]).unflatten(0, cameras.pose.shape[:2])
 
     def steps(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
         """As `sample`, the image mean that the canvas shows after each step: (B, Q, L, 3, H, W)."""
-        canvases, *_ = self._draw(representation, cameras, None, generator)
+        canvases, *_ = self._draw(representation, cameras, None, self._noise(cameras, generator))
         images = [self._image(drawn).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
         return torch.stack(images, 2)
 
+    def _noise(self, cameras: Cameras, generator: torch.Generator | None, shared: bool = False) -> Tensor:
+        """Standard normal noise for the latents of all steps, (L, B Q, latent maps, h, w)."""
+        b, q = cameras.pose.shape[:2]
+        shape = (self.num_steps, b, 1 if shared else q, self.num_latent_maps, self.size, self.size)
+        noise = torch.randn(shape, generator=generator, device=cameras.pose.device)
+        return noise.expand(-1, -1, q, -1, -1, -1).flatten(1, 2)
+
     def _draw(
-        self,
-        r: Tensor,
-        cameras: Cameras,
-        image: Tensor | None,
-        generator: torch.Generator | None,
-        share_noise: bool = False,
+        self, r: Tensor, cameras: Cameras, image: Tensor | None, noise: Tensor
     ) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor], list[Tensor]]:
         """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior.
 
         Returns for each step the canvas after it, as the states drawn, the answers of the heads (the prior's twice if
         there is no image), and z.
         """
-        b, q = cameras.pose.shape[:2]
+        n = noise.shape[1]
         scene = [cameras.vector().flatten(0, 1)[:, :, None, None], cast(Any, self.represent_view).seen(r, cameras)]
-        zero = r.new_zeros((b * q, self.cores[0].hidden, self.size, self.size))
+        zero = r.new_zeros((n, self.cores[0].hidden, self.size, self.size))
         generation: State | None = None
         inference: State | None = None
         drawn: list[Tensor] = []  # the sum of the states that each core drew on the canvas
@@ -139,7 +143,7 @@ class GQN(nn.Module):
             core = self.cores[c]
             if step == c:  # a core's first step
                 ups = [drawer.up.weight for drawer in self.cores[: max(1, c)]]
-                constant = core.constants(scene, image, b * q, self.size, ups)
+                constant = core.constants(scene, image, n, self.size, ups)
             prior = posterior = core.prior(
                 generation[0] if generation else zero
             )  # before this step's z enters the state
@@ -147,8 +151,7 @@ class GQN(nn.Module):
                 inference = core.infer(constant, drawn, generation, inference)
                 posterior = core.posterior(inference[0])  # of the state after its update
             mean, log_std = _normal(posterior)
-            noise = torch.randn((b, 1 if share_noise else q, *mean.shape[1:]), generator=generator, device=mean.device)
-            z = mean + log_std.exp() * noise.expand(-1, q, -1, -1, -1).flatten(0, 1)
+            z = mean + log_std.exp() * noise[step]
             generation = core.generate(constant, z, generation)
             state = generation[0].float()
             drawn = [*drawn[:c], drawn[c] + state if c < len(drawn) else state]
