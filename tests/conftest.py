@@ -44,4 +44,22 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def at_step(monkeypatch):
+    """at_step(step, act): call act() in training, when a step (from 0) begins."""
+    from gqn import train
+
+    schedule = train.schedule
+
+    def install(step, act):
+        def hooked(config, samples):
+            if samples == step * config.batch_size:
+                act()
+            return schedule(config, samples)
+
+        monkeypatch.setattr(train, "schedule", hooked)
+
+    return install
+
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -93,7 +93,7 @@ def test_mistake_6_results_are_prior_samples(task):
     """A model that knows the query only when it may look at it scores by what it samples."""
 
     class Cheat(MeanImage):
-        def forward(self, context, query, generator=None):
+        def forward(self, context, query, generator=None, part=(0, 1)):
             none = query.frames.new_zeros(*query.frames.shape[:2], 0)
             return Prediction(query.frames, none, none)
 

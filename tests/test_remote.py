@@ -394,7 +394,7 @@ def test_a_file_that_another_process_made_room_with_is_fetched_again(bucket, tmp
     assert torch.equal(scenes.views(0, np.arange(3)).frames, before.frames)
 
 
-def test_trained_on_an_address_stopped_and_resumed(bucket, tmp_path, monkeypatch):
+def test_trained_on_an_address_stopped_and_resumed(bucket, tmp_path, monkeypatch, at_step):
     """The weights of a run that was stopped are those of one that was not, with another cache too."""
     monkeypatch.setattr(remote, "WINDOW", 2)
     config = dataclasses.replace(TOY, data=bucket.address, max_context_size=2, num_val_samples=4)
@@ -403,13 +403,13 @@ def test_trained_on_an_address_stopped_and_resumed(bucket, tmp_path, monkeypatch
     class Killed(BaseException):
         pass
 
-    def die(fabric, score, step, folder):
-        if step == 6:
-            raise Killed
+    def die():
+        raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "check_finite", die)
+    at_step(6, die)
+    with pytest.raises(Killed):
         training.train(config, Place(workers=0), tmp_path / "killed")
+    at_step(-1, die)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other cache"))
     training.train(config, Place(workers=0), tmp_path / "killed")
     a, b = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "killed"))

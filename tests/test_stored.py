@@ -290,7 +290,7 @@ def test_a_file_that_vanishes_during_training_is_named(data, workers):
 
 @pytest.mark.parametrize("flag", [[], ["--skip-damaged"]])
 def test_training_stops_with_a_line_when_a_file_vanishes_and_goes_on_when_it_is_back(
-    tmp_path, monkeypatch, capfd, flag
+    tmp_path, monkeypatch, capfd, flag, at_step
 ):
     """A file that is not there is no damaged scene: it can be put back."""
     one, _ = files(tmp_path / "data" / "train", (3, 3))
@@ -298,17 +298,13 @@ def test_training_stops_with_a_line_when_a_file_vanishes_and_goes_on_when_it_is_
     train = [*TINY, *flag, "-t", "18", "-f", "3", "--data", str(tmp_path / "data"), "--logdir", str(tmp_path / "log")]
     away = tmp_path / "away"
 
-    def lose(fabric, score, step, folder):
-        if step == 1:
-            one.rename(away)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "check_finite", lose)
-        assert main(train) == 2
+    at_step(2, lambda: one.rename(away))
+    assert main(train) == 2
     said = capfd.readouterr().err
     assert re.search(r"^gqn: cannot read .*1-of-2\.tfrecord: No such file or directory$", said, re.M)
     assert "Traceback" not in said
     away.rename(one)
+    at_step(-1, None)
     assert main(train) == 0
     assert "going on after step 2 of 6" in capfd.readouterr().out
 

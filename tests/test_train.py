@@ -7,10 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from conftest import needs_gpu
@@ -89,44 +89,38 @@ def test_mistake_5_validation_is_at_the_final_std_on_fixed_tasks(straight):
     _, model = checkpoint.load(straight)
     tasks = training.validation_tasks(TOY)
     assert sum(len(t.query.frames) for t in tasks) == 8
-    again = training.validate(model, tasks, TOY.pixel_std_final)
+    again = training.validate(Fabric(accelerator="cpu"), model, tasks, TOY.pixel_std_final)
     recorded = records(straight, "val")[-1]
     for name, value in again.items():
         assert value == pytest.approx(recorded[name], rel=1e-5), name
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_by_a_signal_and_resumed(straight, tmp_path, monkeypatch, signum):
-    def at_step_5(fabric, score, step, folder):
-        if step == 5:
-            os.kill(os.getpid(), signum)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "check_finite", at_step_5)
-        with pytest.raises(Stopped, match="after step 6"):
-            train(TOY, HERE, tmp_path / "run")
+def test_stopped_by_a_signal_and_resumed(straight, tmp_path, at_step, signum):
+    at_step(5, lambda: os.kill(os.getpid(), signum))
+    with pytest.raises(Stopped, match="after step 6"):
+        train(TOY, HERE, tmp_path / "run")
+    at_step(-1, None)
     assert not (tmp_path / "run" / "model.safetensors").exists()
     train(TOY, HERE, tmp_path / "run")
     assert same_weights(straight, tmp_path / "run")
 
 
 @pytest.mark.parametrize("moments", [(2,), (5, 9), (11,)])
-def test_mistake_10_killed_and_resumed(straight, tmp_path, monkeypatch, moments):
+def test_mistake_10_killed_and_resumed(straight, tmp_path, at_step, moments):
     """Death between checkpoints loses the steps since the last one, and nothing else."""
 
     class Killed(BaseException):
         pass
 
+    def die():
+        raise Killed
+
     for moment in moments:
-
-        def die(fabric, score, step, folder, moment=moment):
-            if step == moment:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            patch.setattr(training, "check_finite", die)
-            with pytest.raises(Killed):
-                train(TOY, HERE, tmp_path / "run")
+        at_step(moment, die)
+        with pytest.raises(Killed):
+            train(TOY, HERE, tmp_path / "run")
+    at_step(-1, die)
     train(TOY, HERE, tmp_path / "run")
     assert same_weights(straight, tmp_path / "run")
     steps = [r["step"] for r in records(tmp_path / "run", "val")]
@@ -277,18 +271,65 @@ def test_trains_on_a_gpu(tmp_path):
     assert records(tmp_path / "run", "val")[-1]["step"] == 12
 
 
-def test_two_processes_train_as_one(tmp_path):
-    """The same global batch on two ranks: the losses of a run on one, up to rounding and each rank's own noise."""
-    flags = ["founding", "--image-size", "16", "--representation", "tower", "--representation-maps", "8", "-c", "3"]
-    flags += ["-s", "2", "-u", "4", "--num-canvas-maps", "4", "-b", "4", "-t", "24", "-v", "4", "-f", "12"]
-    for devices in ("1", "2"):
-        command = [Path(sys.executable).parent / "gqn", "train", *flags, "--workers", "0", "--devices", devices]
-        subprocess.run([*command, "--logdir", tmp_path / devices], check=True, capture_output=True, timeout=300)
-    one, two = (next((tmp_path / devices).iterdir()) for devices in ("1", "2"))
-    for a, b in zip(records(one, "val"), records(two, "val"), strict=True):
-        assert (a["step"], a["samples"]) == (b["step"], b["samples"])
-        assert a["mse"] == pytest.approx(b["mse"], rel=0.05)
-    assert records(two, "train")[-1]["mse"] == pytest.approx(records(one, "train")[-1]["mse"], rel=0.05)
+FOUNDING = "founding --image-size 16 --representation tower --representation-maps 8 -c 3 -s 2 -u 4 --num-canvas-maps 4"
+PROGRAM = """
+import os, signal, sys
+from gqn import cli, train
+schedule = train.schedule
+def stopping(config, samples):
+    if samples == STOP * config.batch_size and os.environ.get("LOCAL_RANK", "0") == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return schedule(config, samples)
+train.schedule, train.LOG_EVERY = stopping, 1
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def started(tmp_path, name, *flags, stop=-1):
+    """A run of 50 steps in processes of its own, of which the second one is killed at a step."""
+    (tmp_path / "program.py").write_text(PROGRAM.replace("STOP", str(stop)))
+    command = [sys.executable, tmp_path / "program.py", "train", *FOUNDING.split(), "-b", "4", "-t", "200", "-f", "100"]
+    command += ["-v", "12", "--workers", "0", "--logdir", tmp_path / name, *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The records of the run on one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert started(folder, "run").returncode == 0
+    return curves(folder / "run")
+
+
+def curves(logdir):
+    (folder,) = logdir.iterdir()
+    kept = ("loss", "excess", "kl", "mse")
+    return [
+        {k: r[k] for k in ("step", *kept)} for kind in ("train", "val") for r in records(folder, kind) if "loss" in r
+    ] + [{k: v for k, v in r.items() if k not in ("kind", "samples")} for r in records(folder, "val")]
+
+
+def assert_same_curves(ours, theirs):
+    assert len(ours) == len(theirs) == 52
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("flags", [["--devices", "2"], ["--accumulate", "2"], ["--devices", "2", "--accumulate", "2"]])
+def test_a_batch_in_parts_trains_as_a_whole(alone, tmp_path, flags):
+    """On two ranks, one part after the other, and both: loss of each of 50 steps, and both validations."""
+    assert started(tmp_path, "run", *flags).returncode == 0
+    assert_same_curves(curves(tmp_path / "run"), alone)
+
+
+def test_a_killed_rank_ends_the_others_and_one_rank_goes_on(alone, tmp_path):
+    killed = started(tmp_path, "run", "--devices", "2", stop=30)
+    assert killed.returncode not in (0, None)
+    assert killed.stderr.count("process 0 ends, as another process of this run ended") == 1
+    assert "Traceback" not in killed.stderr
+    resumed = started(tmp_path, "run")
+    assert resumed.returncode == 0 and "going on after step 25 of 50" in resumed.stdout
+    assert_same_curves(curves(tmp_path / "run"), alone)
 
 
 # Figure of a run

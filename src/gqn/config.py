@@ -182,8 +182,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what a run takes place; of these only `devices` and `gpu` change its result, within the noise,
-    and `skip_damaged` if its files are damaged."""
+    """Where and on what a run takes place: but for rounding, and for `skip_damaged`, no matter to its result."""
 
     logdir: Path = Path("log")
     """Folder that run folders go into."""
@@ -195,6 +194,12 @@ class Place:
     """Train on GPU instead of CPU."""
     devices: int = 1
     """GPUs, or CPU processes."""
+    num_nodes: int = 1
+    """Machines with as many devices each, started by torchrun or SLURM (runs/slurm.sh)."""
+    accumulate: int = 1
+    """Parts in which a device works on its share of a batch, one after the other, to need less memory."""
+    compile: bool = False
+    """Compile the step loop: on two CPU cores not worth its minute (dev/LOG.md); not yet measured on a GPU."""
     workers: int = 1
     """Processes that make batches ahead of need, per device; 0 makes them in the training process."""
     skip_damaged: bool = False

@@ -25,8 +25,14 @@ class Model(Protocol):
     def represent(self, context: Views) -> Any:
         """What the model keeps of context views (B, M); opaque to callers."""
 
-    def __call__(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
-        """Score known query views (B, Q)."""
+    def __call__(
+        self,
+        context: Views,
+        query: Views,
+        generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Prediction:
+        """Score known query views (B, Q). As part i of n of a batch it takes its share of the noise of that batch."""
         ...
 
     def sample(

@@ -26,10 +26,14 @@ def check(gpu: bool, devices: int) -> None:
         )
 
 
-def launch(gpu: bool, devices: int, plugins: list[Any] | None = None) -> Fabric:
-    """The engine on GPUs or CPU processes; the first rank starts the others, which run the same command."""
+def launch(gpu: bool, devices: int, plugins: list[Any] | None = None, num_nodes: int = 1) -> Fabric:
+    """The engine on GPUs or CPU processes of each machine.
+
+    On one machine the first rank starts the others, which run the same command; on several, and under torchrun or
+    SLURM, these start all (`runs/slurm.sh`).
+    """
     check(gpu, devices)
-    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=devices, plugins=plugins)
+    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=devices, num_nodes=num_nodes, plugins=plugins)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric.launch()
     return fabric

@@ -4,9 +4,10 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +28,8 @@ from gqn.objective import Elbo, Model, anneal, elbo
 from gqn.views import Task
 
 LOG_EVERY = 50  # steps between two records of the training loss
+AGREE_EVERY = 10  # steps after which ranks ask each other whether to stop: each time they wait for each other
+VALIDATED = 8  # validation tasks that are answered together
 VALIDATION_SEED = 1  # of the validation tasks, which are the same for every run
 SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
 PICTURED = 4  # validation tasks that TensorBoard shows
@@ -65,23 +68,26 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         return
 
     plain = checkpoint.build(config)
-    adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial)
+    adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial, fused=True)
     done, best = 0, math.inf
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
         plain.load_state_dict(state["model"])
         done, best = state["step"], state["best"]
         say(f"{folder}: going on after step {done} of {config.steps}")
+    if place.compile and compiles(fabric.device, say):
+        plain.compile_steps()
     model, optimizer = fabric.setup(plain, adam)
     if state is not None:
         adam.load_state_dict(state["optimizer"])  # now that the weights are on their device, as its state must be
 
     scenes = source(**config.scenes("train", place))
     tasks = training_tasks(config, place, fabric, scenes, done)
-    held_out = [t.to(fabric.device) for t in validation_tasks(config, place)] if fabric.is_global_zero else []
-    recent: list[dict[str, Tensor]] = []
+    held_out = [t.to(fabric.device) for t in validation_tasks(config, place)]
+    recent: list[tuple[int, dict[str, Tensor]]] = []  # steps, with what is to be recorded of them
     numbers, waited = "", 0.0
     size = config.batch_size
+    at_a_time = size // (fabric.world_size * place.accumulate)
     with (
         _signals() as stop,
         Journal(folder, done, active=fabric.is_global_zero) as journal,
@@ -92,19 +98,27 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             asked = time.monotonic()
-            task = next(tasks).to(fabric.device, non_blocking=True).float()
+            whole = next(tasks).to(fabric.device, non_blocking=True)
             waited += time.monotonic() - asked
-            prediction = model(task.context, task.query, noise(fabric.device, config.seed, step, fabric.global_rank))
-            score = elbo(prediction, task.query.frames, pixel_std)
-            check_finite(fabric, score, step, folder)
             optimizer.zero_grad()
-            fabric.backward(-score.elbo.mean())
+            for part in range(place.accumulate):
+                task = whole[part * at_a_time : (part + 1) * at_a_time].float()
+                of_batch = (fabric.global_rank * place.accumulate + part, fabric.world_size * place.accumulate)
+                with fabric.no_backward_sync(cast(Any, model), enabled=part + 1 < place.accumulate):
+                    prediction = model(task.context, task.query, noise(fabric.device, config.seed, step), of_batch)
+                    score = elbo(prediction, task.query.frames, pixel_std)
+                    fabric.backward(-score.elbo.mean() / place.accumulate)
+                recent.append((step, averages(score, prediction.kl)))
             optimizer.step()
             done, samples = step + 1, (step + 1) * size
 
-            recent.append(averages(score, prediction.kl))
-            if done % LOG_EVERY == 0 or done == config.steps:
-                values = {name: ranks.over_ranks(fabric, [r[name] for r in recent]) for name in recent[0]}
+            signum = ranks.agreed(fabric, stop.signum) if fabric.world_size == 1 or done % AGREE_EVERY == 0 else 0
+            due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
+            record = done % LOG_EVERY == 0 or done == config.steps
+            if record or due or signum:
+                check_finite(fabric, recent, config.steps, folder)
+            if record:
+                values = {name: ranks.over_ranks(fabric, [v[name] for _, v in recent]) for name in recent[0][1]}
                 recent.clear()
                 numbers = "  ".join(f"{name} {values[name]:{form}}" for name, form in SHOWN.items())
                 speed = {
@@ -116,14 +130,12 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                 journal.numbers("train", done, samples, values | speed)
             report.update(samples, numbers)
 
-            signum = ranks.agreed(fabric, stop.signum)
-            due = samples // config.val_freq > (samples - size) // config.val_freq or done == config.steps
             if due or signum:
                 check_weights(plain, done, folder)
+            scores = validate(fabric, plain, held_out, config.pixel_std_final) if due else None
             if fabric.is_global_zero and (due or signum):
                 improved = False
-                if due:
-                    scores = validate(plain, held_out, config.pixel_std_final)
+                if scores:
                     improved, best = scores["excess"] < best, min(best, scores["excess"])
                     journal.numbers("val", done, samples, scores)
                     journal.gradients(done, plain)
@@ -175,14 +187,15 @@ def start(config: Config, place: Place) -> Fabric:
     if place.workers < 0:
         raise BadInput("workers must be at least 0")
     ranks.check(place.gpu, place.devices)
-    if config.batch_size % place.devices:
-        raise BadInput(f"batch-size {config.batch_size} is not a multiple of devices {place.devices}")
+    parts = place.num_nodes * place.devices * place.accumulate
+    if place.accumulate < 1 or config.batch_size % parts:
+        raise BadInput(f"batch-size {config.batch_size} is not a multiple of num-nodes x devices x accumulate, {parts}")
     bf16 = config.precision == "bf16-mixed"
     if bf16 and not place.gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         console.print("this CPU has no bfloat16 arithmetic: training in float32")
         bf16 = False
     plugins = [Autocast("bf16-mixed", "cuda" if place.gpu else "cpu")] if bf16 else []
-    return ranks.launch(place.gpu, place.devices, plugins)
+    return ranks.launch(place.gpu, place.devices, plugins, place.num_nodes)
 
 
 def open_folder(folder: Path, config: Config, resume: bool) -> None:
@@ -226,18 +239,26 @@ def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source,
 
 
 def validation_tasks(config: Config, place: Place | None = None) -> list[Task]:
-    """At least `num_val_samples` held-out tasks, the same at every validation of every run."""
+    """At least `num_val_samples` held-out tasks, the same at every validation of every run, a few at a time."""
     scenes = source(**config.scenes("test", place))
-    size = min(config.batch_size, config.num_val_samples)
+    size = min(VALIDATED, config.num_val_samples)
     sampler = Sampler(scenes.order, scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]
 
 
-def validate(model: Model, tasks: list[Task], pixel_std: float) -> dict[str, float]:
-    """Means of `gqn.evaluate.measure` over the validation tasks, at the final pixel std whatever the present one."""
-    device = tasks[0].query.frames.device
-    parts = [measure(model, task, pixel_std, noise(device, VALIDATION_SEED, i)) for i, task in enumerate(tasks)]
-    return {name: torch.cat([p[name] for p in parts]).mean().item() for name in parts[0]}
+def validate(fabric: Fabric, model: Model, tasks: list[Task], pixel_std: float) -> dict[str, float]:
+    """Means of `gqn.evaluate.measure` over the validation tasks, at the final pixel std whatever the present one.
+
+    Each rank answers its share of the tasks, each task by one; all get the same means.
+    """
+    mine = list(range(fabric.global_rank, len(tasks), fabric.world_size))
+    sums: dict[str, Tensor] = {}
+    for i in mine or [0]:
+        values = measure(model, tasks[i], pixel_std, noise(fabric.device, VALIDATION_SEED, i))
+        sums = {name: sums.get(name, 0) + value.sum() * bool(mine) for name, value in values.items()}
+    whole = sum(len(task.query.frames) for task in tasks)
+    totals = cast(Tensor, fabric.all_reduce(torch.stack(list(sums.values())), reduce_op="sum")) / whole
+    return dict(zip(sums, totals.tolist(), strict=True))
 
 
 def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
@@ -246,12 +267,25 @@ def averages(score: Elbo, kl: Tensor) -> dict[str, Tensor]:
     return {name: value.detach().mean() for name, value in values.items()} | {"kl_steps": kl.detach().mean((0, 1))}
 
 
-def check_finite(fabric: Fabric, score: Elbo, step: int, folder: Path) -> None:
-    """Raise NotFinite on every rank if a term of the loss is not finite, naming it."""
-    finite = [getattr(score, term).isfinite().all() for term in ("log_likelihood", "kl")]
-    broken = ranks.agreed(fabric, 0 if all(finite) else 1 + int(finite[0]))
-    if broken:
-        raise not_finite(("log_likelihood", "kl")[broken - 1], step, folder)
+def check_finite(fabric: Fabric, recent: list[tuple[int, dict[str, Tensor]]], steps: int, folder: Path) -> None:
+    """Raise NotFinite on every rank if a term of the loss was not finite, naming the first step and the term."""
+    worst = 0
+    finite = torch.stack([torch.stack([values["mse"], values["kl"]]).isfinite() for _, values in recent]).tolist()
+    for (step, _), terms in zip(recent, finite, strict=True):
+        if not all(terms):
+            worst = max(worst, 2 * (steps - step) + terms[0])
+    if worst := ranks.agreed(fabric, worst):
+        raise not_finite(("log_likelihood", "kl")[worst % 2], steps - worst // 2, folder)
+
+
+def compiles(device: torch.device, say: Callable[[str], None]) -> bool:
+    """Whether torch.compile works on a device here; says so if it does not."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(2, device=device))
+    except Exception as error:
+        say(f"torch.compile does not work here ({str(error).splitlines()[0][:80]}): training without --compile")
+        return False
+    return True
 
 
 def check_weights(model: nn.Module, step: int, folder: Path) -> None:

@@ -16,7 +16,13 @@ class Nearest(nn.Module):
     def represent(self, context: Views) -> Views:
         return context
 
-    def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
+    def forward(
+        self,
+        context: Views,
+        query: Views,
+        generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Prediction:
         return _certain(self.sample(context, query.cameras))
 
     def sample(
@@ -43,7 +49,13 @@ class MeanImage(nn.Module):
     def represent(self, context: Views) -> Views:
         return context
 
-    def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
+    def forward(
+        self,
+        context: Views,
+        query: Views,
+        generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Prediction:
         return _certain(self.sample(context, query.cameras))
 
     def sample(

@@ -73,6 +73,10 @@ class GQN(nn.Module):
             self.cores[0].down.requires_grad_(False)  # it looks at an empty canvas only
         self.observe = nn.Conv2d(num_canvas_maps, 3, 1)
 
+    def compile_steps(self) -> None:
+        """Compile the step loop with torch.compile: one graph, whatever the number of context views."""
+        self._draw = torch.compile(self._draw, fullgraph=True, dynamic=False)  # type: ignore[method-assign]
+
     def represent(self, context: Views) -> Tensor:
         """Context views (B, M), float frames, to representations (B, ...): the sum (or mean) of their codes."""
         b, m = context.frames.shape[:2]
@@ -81,12 +85,22 @@ class GQN(nn.Module):
         codes = self.represent_view(frames, cameras).unflatten(0, (b, m))
         return codes.sum(1) if self.aggregate == "sum" else codes.mean(1)
 
-    def forward(self, context: Views, query: Views, generator: torch.Generator | None = None) -> Prediction:
-        """Score query views (B, Q), float frames, given context views (B, M); latents come from the posterior."""
+    def forward(
+        self,
+        context: Views,
+        query: Views,
+        generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Prediction:
+        """Score query views (B, Q), float frames, given context views (B, M); latents come from the posterior.
+
+        A batch that is worked on in n parts, by several devices or one after the other, gives what it gives as a whole
+        if each part i is told so, `part` (i, n), and has a generator in the same state.
+        """
         b, q = query.frames.shape[:2]
         r = self.represent(context)
         image = query.frames.flatten(0, 1)
-        noise = self._noise(query.cameras, generator)
+        noise = self._noise(query.cameras, generator, part=part)
         canvases, posteriors, priors, latents = self._draw(r, query.cameras, image, noise)
         z, *normals = torch.stack(latents, 1), *_normal(torch.stack(posteriors, 1)), *_normal(torch.stack(priors, 1))
         kl, log_ratio = gaussian_kl(*normals), gaussian_log_ratio(z, *normals)  # (N, L, latent maps, h, w)
@@ -113,11 +127,18 @@ class GQN(nn.Module):
         images = [self._image(drawn).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
         return torch.stack(images, 2)
 
-    def _noise(self, cameras: Cameras, generator: torch.Generator | None, shared: bool = False) -> Tensor:
+    def _noise(
+        self,
+        cameras: Cameras,
+        generator: torch.Generator | None,
+        shared: bool = False,
+        part: tuple[int, int] = (0, 1),
+    ) -> Tensor:
         """Standard normal noise for the latents of all steps, (L, B Q, latent maps, h, w)."""
         b, q = cameras.pose.shape[:2]
-        shape = (self.num_steps, b, 1 if shared else q, self.num_latent_maps, self.size, self.size)
-        noise = torch.randn(shape, generator=generator, device=cameras.pose.device)
+        i, n = part
+        shape = (self.num_steps, n * b, 1 if shared else q, self.num_latent_maps, self.size, self.size)
+        noise = torch.randn(shape, generator=generator, device=cameras.pose.device)[:, i * b : (i + 1) * b]
         return noise.expand(-1, -1, q, -1, -1, -1).flatten(1, 2)
 
     def _draw(
