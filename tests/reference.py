@@ -90,8 +90,8 @@ def draw(weights, representation, steps, founding, context, context_pose, query_
     cores = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("cores."))
     first = part(weights, "cores.0")
     hidden, canvas = first["up.weight"].shape[:2]
-    h_g = c_g = h_e = c_e = torch.zeros(len(r), hidden, size, size)
-    u = torch.zeros(len(r), canvas, 4 * size, 4 * size)
+    h_g = c_g = h_e = c_e = r.new_zeros(len(r), hidden, size, size)
+    u = r.new_zeros(len(r), canvas, 4 * size, 4 * size)
     kls = []
     for step in range(steps):
         w = part(weights, f"cores.{step % cores}")
@@ -108,7 +108,7 @@ def draw(weights, representation, steps, founding, context, context_pose, query_
             h_e, c_e = conv_lstm(w, "inference", inputs, h_e, c_e)
             q = normal(w, "posterior", h_e)
             kls.append(torch.distributions.kl_divergence(q, prior).sum((1, 2, 3)))
-        noise = torch.randn(q.mean.shape, generator=generator)
+        noise = torch.randn(q.mean.shape, generator=generator, device=q.mean.device)
         h_g, c_g = conv_lstm(w, "generation", [v, r, q.mean + q.stddev * noise], h_g, c_g)
         u = u + F.conv_transpose2d(h_g, w["up.weight"], stride=4)
     mean = conv(weights, "observe", u)
