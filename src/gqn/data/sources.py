@@ -24,6 +24,7 @@ def source(
     split: str,
     image_size: int | None = None,
     num_views: int | None = None,
+    max_objects: int = 0,
     hold_out: bool = False,
     jpeg: bool = True,
     data: Path | None = None,
@@ -35,7 +36,8 @@ def source(
 
     Rendered: scenes have the released number of views unless `num_views` is given. Frames of the released size take
     the released files' JPEG coding unless `jpeg` is False, so that numbers on rendered and released data compare.
-    `hold_out` leaves out the family's documented combinations of factors, where it has any.
+    `max_objects` and `hold_out` are of families that have them: most objects of a scene, if not as released; and
+    leaving out the family's documented combinations of factors, where it has any.
 
     Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
     antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
@@ -46,11 +48,16 @@ def source(
     row = DATASETS[name]
     family = lookup.load("scenes", row.family).Family(**row.options)
     if data is not None:
-        if hold_out:
+        if hold_out or max_objects:
             raise BadInput(
-                "a hold-out is of rendered scenes, stored ones are as they are: leave --hold-out or --data away"
+                "a hold-out, or fewer objects, is of rendered scenes, stored ones are as they are: "
+                "leave --hold-out and --max-objects, or --data, away"
             )
         return stored(find(data, name, split), image_size, family.fov, skip_damaged)
+    if max_objects:
+        if not hasattr(family, "max_objects"):
+            raise BadInput(f"{name} has no varying number of objects: leave --max-objects away")
+        family = replace(family, max_objects=max_objects)
     if hold_out:
         if not hasattr(family, "hold_out"):
             raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
