@@ -13,7 +13,7 @@ from gqn.data.released import DATASETS
 from gqn.data.stored import find, stored
 from gqn.data.tasks import Source, rng
 from gqn.errors import BadInput
-from gqn.views import Views
+from gqn.views import Cameras, Views
 
 # Scene seeds of the two splits; they never meet.
 SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
@@ -24,6 +24,7 @@ def source(
     split: str,
     image_size: int | None = None,
     num_views: int | None = None,
+    query: str = "view",
     max_objects: int = 0,
     hold_out: bool = False,
     jpeg: bool = True,
@@ -36,6 +37,7 @@ def source(
 
     Rendered: scenes have the released number of views unless `num_views` is given. Frames of the released size take
     the released files' JPEG coding unless `jpeg` is False, so that numbers on rendered and released data compare.
+    With `query` "overhead" every task asks for the view from straight above, where the family has one.
     `max_objects` and `hold_out` are of families that have them: most objects of a scene, if not as released; and
     leaving out the family's documented combinations of factors, where it has any.
 
@@ -48,12 +50,14 @@ def source(
     row = DATASETS[name]
     family = lookup.load("scenes", row.family).Family(**row.options)
     if data is not None:
-        if hold_out or max_objects:
+        if hold_out or max_objects or query != "view":
             raise BadInput(
-                "a hold-out, or fewer objects, is of rendered scenes, stored ones are as they are: "
-                "leave --hold-out and --max-objects, or --data, away"
+                "a hold-out, fewer objects, an overhead view are of rendered scenes, stored ones are as they are: "
+                "leave --hold-out, --max-objects and --query, or --data, away"
             )
         return stored(find(data, name, split), image_size, family.fov, skip_damaged)
+    if query == "overhead" and not hasattr(family, "overhead"):
+        raise BadInput(f"{name} has no overhead view: leave --query away")
     if max_objects:
         if not hasattr(family, "max_objects"):
             raise BadInput(f"{name} has no varying number of objects: leave --max-objects away")
@@ -63,7 +67,8 @@ def source(
             raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
         family = replace(family, hold_out=True)
     size = image_size or row.image_size
-    return Rendered(family, num_views or row.num_views, size, SPLITS[split], jpeg and size == row.image_size)
+    coded = jpeg and size == row.image_size
+    return Rendered(family, num_views or row.num_views, size, SPLITS[split], coded, query == "overhead")
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Rendered:
     image_size: int
     seeds: range
     jpeg: bool
+    overhead_queries: bool = False
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -82,7 +88,15 @@ class Rendered:
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8."""
         scene, cameras = self.scene(index)
-        views = self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
+        return self._render(scene, cameras[torch.as_tensor(which)])
+
+    def overhead(self, index: int) -> Views:
+        """The view (1,) of scene `index` from straight above."""
+        scene, _ = self.scene(index)
+        return self._render(scene, self.family.overhead(scene))
+
+    def _render(self, scene: Any, cameras: Cameras) -> Views:
+        views = self.family.render(scene, cameras, self.image_size)
         return replace(views, frames=jpeg_coded(views.frames)) if self.jpeg else views
 
     def scene(self, index: int) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ A source maps a scene index to views:
     source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8;
                                      BadInput if they cannot be had
 
+One that has `overhead_queries`, and it is true, is asked for `source.overhead(index)`, Views (1,), as every query.
 All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
 ranks, gives the same batches, and to resume is to start at another step.
 """
@@ -143,6 +144,9 @@ class _Tasks(Dataset):
 
     def __getitem__(self, request: Request) -> Task | BadInput:
         try:
+            if getattr(self.source, "overhead_queries", False):
+                context = self.source.views(request.scene, request.context)
+                return Task(context, self.source.overhead(request.scene))
             views = self.source.views(request.scene, np.concatenate([request.context, request.query]))
         except BadInput as error:
             return error  # raised in a worker it would reach the user as a traceback
