@@ -8,7 +8,7 @@ import gqn
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
-    {"views", "lookup", "files"},
+    {"views", "lookup", "files", "drawing"},
     {"layers", "logs", "objective", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord"},
@@ -16,7 +16,7 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"data.sources"},
     {"data.render", "data.inspect"},
     {"metrics", "config"},
-    {"checkpoint"},
+    {"checkpoint", "heldout"},
     {"evaluate", "figures"},
     {"train", "data.commands"},
     {"cli"},

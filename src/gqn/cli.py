@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gqn.errors import BadInput
 
@@ -126,35 +127,72 @@ def evaluate(argv: list[str]) -> int:
 
 
 def figure(argv: list[str]) -> int:
-    """`gqn figure NAME RUN`: a picture, and its arrays beside it."""
+    """`gqn figure NAME SUBJECT [flags]`: a picture; its arrays, numbers and animation, where it has them, beside it."""
+    import inspect
+
     from gqn import lookup
 
     names = lookup.names("figures")
-    parser = argparse.ArgumentParser("gqn figure", description="Draw a figure of a run, or of a dataset.")
-    parser.add_argument("name", help=f"figure: {', '.join(names)}")
-    parser.add_argument("subject", help="run folder (a dataset's name for: scenes)")
-    parser.add_argument("--out", type=Path, help="picture file (default: RUN/NAME.png, DATASET.png)")
-    given = parser.parse_args(argv)
-
-    import numpy as np
-
-    module = lookup.load("figures", given.name)
+    about = f"Draw a figure of a run, or of a dataset. NAME is one of {', '.join(names)}; it has its own --help."
+    if not argv or argv[0].startswith("-"):
+        argparse.ArgumentParser("gqn figure", "gqn figure NAME SUBJECT [flags]", about).parse_args(argv or ["--help"])
+    module = lookup.load("figures", argv[0])
+    keep = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(f"gqn figure {argv[0]}", description=module.__doc__, formatter_class=keep)
+    parser.add_argument("subject", help="a dataset's name" if module.SUBJECT == "dataset" else "run folder")
+    parser.add_argument("--out", type=Path, help="picture (default: RUN/NAME.png, DATASET.png), or animation")
+    options = {
+        name: p.default for name, p in inspect.signature(module.compute).parameters.items() if p.default != p.empty
+    }
+    for name, default in options.items():
+        kind: Any = {"action": "store_true"} if isinstance(default, bool) else {"type": _whole, "metavar": "N"}
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, help="(default: %(default)s)", **kind)
+    given = parser.parse_args(argv[1:])
     if module.SUBJECT == "dataset":
-        arrays = module.compute(given.subject)
+        subject: Any = [given.subject]
         out = given.out or Path(f"{given.subject}.png")
     else:
         from gqn import checkpoint
 
-        arrays = module.compute(*checkpoint.load(Path(given.subject)))
-        out = given.out or Path(given.subject) / f"{given.name}.png"
-    picture = module.draw(arrays)
-    try:
-        picture.save(out)
-        np.savez_compressed(out.with_suffix(".npz"), **arrays)
-    except (OSError, ValueError) as error:  # Pillow: an unknown suffix is a ValueError
-        raise BadInput(f"cannot write {out}: {error}") from error
-    print(out)
+        subject = checkpoint.load(Path(given.subject))
+        out = given.out or Path(given.subject) / f"{argv[0]}.png"
+    _draw(module, lambda: module.compute(*subject, **{name: getattr(given, name) for name in options}), out)
     return 0
+
+
+def _draw(module: Any, compute: Callable[[], dict[str, Any]], out: Path) -> None:
+    """Write a figure's arrays, numbers, picture and, where it moves, animation; `out` names the last two's place."""
+    import io
+    import json
+
+    import numpy as np
+    from PIL import Image
+
+    from gqn import drawing
+    from gqn.checkpoint import write
+
+    moves = hasattr(module, "frames")
+    animated = moves and out.suffix.lower() in drawing.MOVING
+    picture = out.with_suffix(".png") if animated else out
+    known = Image.registered_extensions()
+    if picture.suffix.lower() not in known or not out.parent.is_dir():  # before the work, not after it
+        raise BadInput(f"cannot write {out}: {'there is no such folder' if picture.suffix in known else 'choose .png'}")
+    arrays = compute()
+
+    def keep(path: Path, content: bytes) -> None:
+        write(path, lambda part: part.write_bytes(content))
+        print(path)
+
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    keep(out.with_suffix(".npz"), file.getvalue())
+    if hasattr(module, "numbers"):
+        keep(out.with_suffix(".json"), (json.dumps(module.numbers(arrays), indent=2) + "\n").encode())
+    module.draw(arrays).save(file := io.BytesIO(), known[picture.suffix.lower()])
+    keep(picture, file.getvalue())
+    if moves:
+        film = out if animated else out.with_suffix(".webp")
+        keep(film, drawing.animation(module.frames(arrays), film.suffix.lower()))
 
 
 def data(argv: list[str]) -> int:
@@ -162,6 +200,12 @@ def data(argv: list[str]) -> int:
     from gqn.data import commands
 
     return commands.main(argv)
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _positive(text: str) -> int:

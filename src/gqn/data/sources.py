@@ -88,18 +88,19 @@ class Rendered:
     def views(self, index: int, which: np.ndarray) -> Views:
         """The views `which` of scene `index`: Views (len(which),), frames uint8."""
         scene, cameras = self.scene(index)
-        return self._render(scene, cameras[torch.as_tensor(which)])
+        return self.render(scene, cameras[torch.as_tensor(which)])
 
     def overhead(self, index: int) -> Views:
         """The view (1,) of scene `index` from straight above."""
         scene, _ = self.scene(index)
-        return self._render(scene, self.family.overhead(scene))
+        return self.render(scene, self.family.overhead(scene))
 
-    def _render(self, scene: Any, cameras: Cameras) -> Views:
+    def render(self, scene: Any, cameras: Cameras) -> Views:
+        """What any cameras (K,) see of a scene's description, of the size and coding of `views`."""
         views = self.family.render(scene, cameras, self.image_size)
         return replace(views, frames=jpeg_coded(views.frames)) if self.jpeg else views
 
-    def scene(self, index: int) -> tuple[Any, Any]:
+    def scene(self, index: int) -> tuple[Any, Cameras]:
         """The description of scene `index` and its `num_views` cameras."""
         generator = rng(self.seeds[index])
         scene = self.family.sample(generator)

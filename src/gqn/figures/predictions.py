@@ -1,30 +1,31 @@
-"""Rows of [context views | truth | samples from the prior]: the paper's figure 2, the founding document's figures.
+"""Rows of [context views | truth | samples from the prior | spread]: the paper's figure 2, and how sure the model is.
 
+The spread of a pixel is the standard deviation of its value over the samples, the mean over the colours, on 0-255.
 What to expect: samples agree with the truth and each other where the context decides, and differ where it does not.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.sources import source
-from gqn.data.tasks import Sampler, batches
+from gqn.drawing import Group
 from gqn.objective import Model
 from gqn.views import Task
 
 Arrays = dict[str, NDArray[np.uint8]]
 SUBJECT = "run"  # drawn of a run: its config and model
-SEED = 3  # of the scenes, views and noise shown
 
 
-def compute(config: Config, model: Model, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
-    """The figure of `rows` held-out scenes: arrays as `answer` gives them."""
-    held_out = source(**config.scenes("test"))
+def compute(config: Config, model: Model, scene: int = 0, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
+    """The figure of `rows` held-out scenes from number `scene` on: arrays as `answer` gives them."""
     context = min(context, config.max_context_size)
-    sampler = Sampler(len(held_out), held_out.num_views, rows, context, context, seed=SEED)
-    return answer(model, next(batches(held_out, sampler, range(1))).float(), samples)
+    return answer(model, heldout.tasks(source(**config.scenes("test")), scene, rows, context), samples)
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def answer(model: Model, task: Task, samples: int) -> Arrays:
 
     `context` (B, M, H, W, 3), `truth` (B, H, W, 3), `samples` (B, samples, H, W, 3), all uint8.
     """
-    generator = torch.Generator(task.query.frames.device).manual_seed(SEED)
+    generator = torch.Generator(task.query.frames.device).manual_seed(heldout.SEED)
     representation = model.represent(task.context)
     drawn = [model.sample(representation, task.query.cameras[:, :1], generator)[:, 0] for _ in range(samples)]
     parts = {
@@ -41,26 +42,31 @@ def answer(model: Model, task: Task, samples: int) -> Arrays:
         "truth": task.query.frames[:, 0],
         "samples": torch.stack(drawn, 1),
     }
-    return {name: (part.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy() for name, part in parts.items()}
+    return {name: drawing.images(part) for name, part in parts.items()}
+
+
+def numbers(arrays: Arrays) -> dict[str, Any]:
+    """RMSE of a sample and of the samples' mean, and the spread, on 0-255 and over the rows shown."""
+    truth, samples = arrays["truth"][:, None].astype(float), arrays["samples"].astype(float)
+    rmse = {"sample": samples, "mean_of_samples": samples.mean(1, keepdims=True)}
+    values = {f"rmse_{name}": ((x - truth) ** 2).mean((1, 2, 3, 4)) ** 0.5 for name, x in rmse.items()}
+    values["spread"] = spread(arrays).mean((1, 2))
+    return {name: heldout.estimate(value) for name, value in values.items()}
+
+
+def spread(arrays: Arrays) -> NDArray[np.floating]:
+    """Standard deviation over the samples, the mean over the colours: (B, H, W), 0-255."""
+    return arrays["samples"].std(1, ddof=min(1, arrays["samples"].shape[1] - 1)).mean(-1)
 
 
 def draw(arrays: Arrays, side: int = 96) -> Image.Image:
     """One row per scene, images enlarged to at least `side` pixels, a heading over each group of columns."""
-    context, truth, samples = arrays["context"], arrays["truth"], arrays["samples"]
-    scale = -(-side // truth.shape[1])
-    cell, gap, head = truth.shape[1] * scale, 4, 28
-    groups = [("context views", context), ("truth", truth[:, None]), ("samples from the prior", samples)]
-    columns = sum(images.shape[1] for _, images in groups)
-    width = columns * (cell + gap) + (len(groups) + 1) * 3 * gap
-    canvas = Image.new("RGB", (width, head + len(truth) * (cell + gap) + gap), "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
-    x = 2 * gap
-    for title, images in groups:
-        pen.text((x, 4), title, "black", font)
-        for column in range(images.shape[1]):
-            for row, image in enumerate(images[:, column]):
-                tile = Image.fromarray(image).resize((cell, cell), Image.Resampling.NEAREST)
-                canvas.paste(tile, (x, head + row * (cell + gap)))
-            x += cell + gap
-        x += 3 * gap
-    return canvas
+    deviation = spread(arrays)
+    top = max(deviation.max(), 1)
+    groups = [
+        Group("context views", arrays["context"]),
+        Group("truth", arrays["truth"][:, None]),
+        Group("samples from the prior", arrays["samples"]),
+        Group(f"spread, 0-{top:.0f}", drawing.heat(deviation, top)[:, None]),
+    ]
+    return drawing.sheet(groups, side=side)

@@ -73,11 +73,11 @@ class Family:
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Cameras around the arm, beyond its reach, that look at its middle."""
         yaw, distance = rng.uniform(0, 2 * math.pi, k), rng.uniform(2.6, 3.4, k)
-        height = rng.uniform(0.6, 1.6, k)
-        pitch = np.arctan2(0.8 - height, distance)
-        pose = np.stack([-distance * np.cos(yaw), distance * np.sin(yaw), height, yaw, pitch], -1)
-        pose[:, :3] /= UNIT
-        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+        return around(yaw, distance, rng.uniform(0.6, 1.6, k))
+
+    def orbit(self, scene: Scene, k: int) -> Cameras:
+        """Cameras (K,) on a circle around the arm, at the middle of their distances and heights."""
+        return around(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, 3.0), np.full(k, 1.1))
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless told not to."""
@@ -104,6 +104,14 @@ class Family:
             "wall": scene.wall,
             "floor": scene.floor,
         }
+
+
+def around(yaw: NDArray[np.floating], distance: NDArray[np.floating], height: NDArray[np.floating]) -> Cameras:
+    """Cameras (K,) at a horizontal distance from the arm and a height, in metres, that look at its middle."""
+    pitch = np.arctan2(0.8 - height, distance)
+    pose = np.stack([-distance * np.cos(yaw), distance * np.sin(yaw), height, yaw, pitch], -1)
+    pose[:, :3] /= UNIT
+    return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
 
 
 def _about_y(angle: float) -> NDArray[np.float64]:

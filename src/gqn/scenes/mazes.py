@@ -81,6 +81,15 @@ class Family:
         pose[:, 3] = rng.uniform(0, 2 * math.pi, k)
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
+    def orbit(self, scene: Scene, k: int) -> Cameras:
+        """Cameras (K,) that turn on the spot in the middle of the first room."""
+        row, column, rows, columns = scene.rooms[0]
+        pose = np.zeros((k, 5))
+        pose[:, :2] = (column + columns / 2 - CELLS / 2) / UNIT, (row + rows / 2 - CELLS / 2) / UNIT
+        pose[:, 2] = EYE / UNIT
+        pose[:, 3] = np.linspace(0, 2 * math.pi, k, endpoint=False)
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
     def overhead(self, scene: Scene) -> Cameras:
         """The camera (1,) that sees the maze from straight above, +x right and +y up: its map."""
         pose = torch.tensor([[0, 0, ALTITUDE / UNIT, -math.pi / 2, -math.pi / 2]])

@@ -21,6 +21,7 @@ HEIGHT = 2.03  # of the walls
 EYE = 0.767  # height of the cameras
 RADIUS = 3.5  # of the camera ring, which touches the walls
 FREE = 3.3  # free cameras have |x| and |y| below this,
+ORBIT = 3.0  # radius of the circle that shows them
 NEAR = 0.35  # keep this distance from objects,
 AIM = 2.0  # and look at a point whose |x| and |y| are below this; a guess, as all ten genuine views look inwards
 FOV = 50.0  # degrees
@@ -139,6 +140,13 @@ class Family:
             pose[i] = x, y, EYE, -math.atan2(aim[1] - y, aim[0] - x), 0
         pose[:, :3] /= UNIT
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
+    def orbit(self, scene: Scene, k: int) -> Cameras:
+        """Cameras (K,) on a circle, facing the centre; for free cameras it lies a little within the walls."""
+        cameras = ring(np.linspace(0, 2 * math.pi, k, endpoint=False))
+        if self.camera == "free":
+            cameras.pose[:, :2] *= ORBIT / RADIUS
+        return cameras
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless told not to."""

@@ -60,9 +60,11 @@ class Family:
         """Cameras on a sphere, looking at the origin; yaw and pitch uniform on the released grid."""
         yaw = rng.integers(0, 100, k) * (2 * math.pi / 100)
         pitch = rng.integers(-49, 50, k) * (math.pi / 100)
-        forward = (np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch))
-        pose = np.stack([*(-RADIUS * f for f in forward), yaw, pitch], -1)
-        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+        return sphere(yaw, pitch)
+
+    def orbit(self, scene: Scene, k: int) -> Cameras:
+        """Cameras (K,) on a circle around the object, which they see from a little above."""
+        return sphere(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, -0.3))
 
     def render(self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, as the released are not."""
@@ -82,6 +84,13 @@ class Family:
         """`colours` (N, 3) in [0, 1]; `lattice` (N, 3), the cubes' integer places from the first."""
         lattice = np.rint((scene.centres - scene.centres[0]) / scene.edge).astype(int)
         return {"colours": scene.colours, "lattice": lattice}
+
+
+def sphere(yaw: NDArray[np.floating], pitch: NDArray[np.floating]) -> Cameras:
+    """Cameras (K,) on the sphere, looking at the origin along `yaw` and `pitch`."""
+    forward = (np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch))
+    pose = np.stack([*(-RADIUS * f for f in forward), yaw, pitch], -1)
+    return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
 
 
 def from_description(description: dict[str, Any]) -> Scene:

@@ -1,0 +1,138 @@
+"""What figures draw with: sheets of images with headings, heat images, plots as pictures, animations."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from gqn.errors import BadInput
+
+Images = NDArray[np.uint8]  # (*B, H, W, 3)
+GAP, TEXT, SMALL = 4, 16, 13  # pixels between images; heights of headings and of labels
+MOVING = (".webp", ".gif", ".mp4")  # suffixes of an animation
+
+
+def images(frames: Tensor) -> Images:
+    """Frames (*B, 3, H, W), float in [0, 1], as an array (*B, H, W, 3) of uint8."""
+    return (frames.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
+
+
+def heat(values: NDArray[Any], top: float, colours: str = "inferno") -> Images:
+    """Values (*B, H, W) in [0, top] as colours (*B, H, W, 3); what lies beyond takes the last one."""
+    import matplotlib
+
+    return (matplotlib.colormaps[colours](np.clip(values / top, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns of a sheet under one heading."""
+
+    heading: str
+    images: Images  # (R, C, H, W, 3)
+    columns: Sequence[str] | None = None  # (C,): over each column
+    notes: Sequence[Sequence[str]] | None = None  # (R, C): under each image
+
+
+def sheet(groups: Sequence[Group], rows: Sequence[str] | None = None, side: int = 96, title: str = "") -> Image.Image:
+    """Groups of image columns side by side, each pixel enlarged alike so that images have at least `side` pixels.
+
+    All groups have the same number of rows, which `rows` label on the left; a label may have several lines.
+    """
+    count, height, width = groups[0].images.shape[0], *groups[0].images.shape[2:4]
+    scale = -(-side // height)
+    cell_w, cell_h = width * scale, height * scale
+    subheads, notes = any(g.columns for g in groups), any(g.notes for g in groups)
+    head = GAP + (TEXT + 10 if title else 0) + (TEXT + 6) + (SMALL + 6 if subheads else 0)
+    pitch = cell_h + GAP + (SMALL + 5 if notes else 0)
+    left = 2 * GAP + (max(_width(line, SMALL) for row in rows for line in row.split("\n")) + 2 * GAP if rows else 0)
+    widths = [max(g.images.shape[1] * (cell_w + GAP), _width(g.heading, TEXT)) for g in groups]
+    total = left + sum(widths) + 4 * GAP * (len(groups) - 1) + 2 * GAP
+    canvas = Image.new("RGB", (max(total, left + _width(title, TEXT) + 2 * GAP), head + count * pitch + GAP), "white")
+    pen = ImageDraw.Draw(canvas)
+    if title:
+        pen.text((2 * GAP, GAP), title, "black", font(TEXT))
+    for r, label in enumerate(rows or ()):
+        pen.multiline_text((2 * GAP, head + r * pitch + cell_h / 2), label, "black", font(SMALL), anchor="lm")
+    x = left
+    for group, group_width in zip(groups, widths, strict=True):
+        pen.text((x, GAP + (TEXT + 10 if title else 0)), group.heading, "black", font(TEXT))
+        for c in range(group.images.shape[1]):
+            at = x + c * (cell_w + GAP)
+            if group.columns:
+                pen.text((at + cell_w / 2, head - 4), group.columns[c], "black", font(SMALL), anchor="ms")
+            for r in range(count):
+                tile = Image.fromarray(group.images[r, c]).resize((cell_w, cell_h), Image.Resampling.NEAREST)
+                canvas.paste(tile, (at, head + r * pitch))
+                if group.notes:
+                    under = (at + cell_w / 2, head + r * pitch + cell_h + 2)
+                    pen.text(under, group.notes[r][c], "black", font(SMALL), anchor="mt")
+        x += group_width + 4 * GAP
+    return canvas
+
+
+def below(*pictures: Image.Image) -> Image.Image:
+    """Pictures one below the other."""
+    canvas = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
+    y = 0
+    for picture in pictures:
+        canvas.paste(picture, (0, y))
+        y += picture.height
+    return canvas
+
+
+def plot(figure: Any) -> Image.Image:
+    """A matplotlib Figure as a picture; make it with `matplotlib.figure.Figure(...)`, which needs no display."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return Image.open(file).convert("RGB")
+
+
+def animation(frames: Sequence[Image.Image], suffix: str, per_second: int = 12) -> bytes:
+    """The file of an animation that repeats, in the format of `suffix`, one of MOVING.
+
+    MP4 is a film and needs the extra `video`; BadInput without it.
+    """
+    file = io.BytesIO()
+    if suffix == ".mp4":
+        _film(file, frames, per_second)
+    else:
+        options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
+        every = dict(save_all=True, append_images=frames[1:], duration=1000 // per_second, loop=0)
+        frames[0].save(file, suffix[1:], **every, **options)
+    return file.getvalue()
+
+
+def _film(file: io.BytesIO, frames: Sequence[Image.Image], per_second: int) -> None:
+    try:
+        import av
+    except ImportError as error:
+        raise BadInput("an MP4 needs the extra `video`: pip install 'gqn[video]', or choose .webp or .gif") from error
+    with av.open(file, "w", "mp4") as film:
+        stream: Any = film.add_stream("libx264", rate=per_second, options={"crf": "16"})
+        stream.width, stream.height = (-(-side // 2) * 2 for side in frames[0].size)  # yuv420p: even sides
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            padded = Image.new("RGB", (stream.width, stream.height), "white")
+            padded.paste(frame)
+            film.mux(stream.encode(av.VideoFrame.from_image(padded)))
+        film.mux(stream.encode())
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The font of all figures, plots included, `size` pixels high."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size - 2)
+
+
+def _width(text: str, size: int) -> int:
+    return int(font(size).getlength(text)) + 1
