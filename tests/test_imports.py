@@ -17,6 +17,7 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"data.render", "data.inspect"},
     {"metrics", "config"},
     {"checkpoint", "heldout"},
+    {"editing"},
     {"evaluate", "figures"},
     {"train", "data.commands"},
     {"cli"},

@@ -24,12 +24,12 @@ def source(
     split: str,
     image_size: int | None = None,
     num_views: int | None = None,
-    query: str = "view",
-    max_objects: int = 0,
     hold_out: bool = False,
     jpeg: bool = True,
     data: Path | None = None,
     skip_damaged: bool = False,
+    query: str = "view",
+    max_objects: int = 0,
 ) -> Source:
     """The scenes of a released dataset's name: rendered as they are asked for, or read from `data`.
 

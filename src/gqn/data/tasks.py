@@ -18,7 +18,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -140,7 +140,7 @@ def _mix(*words: int) -> int:
 
 class _Tasks(Dataset):
     def __init__(self, source: Source):
-        self.source = source
+        self.source: Any = source
 
     def __getitem__(self, request: Request) -> Task | BadInput:
         try:
