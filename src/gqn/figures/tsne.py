@@ -93,7 +93,7 @@ def draw(arrays: Arrays) -> Image.Image:
             ax = axes[row, column]
             for s in range(scene.max() + 1):
                 x, y = arrays[f"{name}_{method}"][scene == s].T
-                ax.scatter(x, y, 36, colormaps["tab10"](s % 10), "osv^DPX*<>"[s // 10 % 10])
+                ax.scatter(x, y, 36, colormaps["tab10"](s % 10), marker="osv^DPX*<>"[s // 10 % 10])
             ax.set(xticks=[], yticks=[], title=f"{'t-SNE' if method == 'tsne' else 'PCA'} of {plural}")
         of = {kind: 100 * values[f"{name}_{kind}"]["mean"] for kind in ("nearest", "neighbours")}
         axes[1, column].set_xlabel(
