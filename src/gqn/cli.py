@@ -16,7 +16,7 @@ Generative Query Networks: train, measure and show them.
 
   train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
   eval RUN                 measure a run on held-out scenes, beside the floors
-  figure NAME RUN          draw a figure of a run (figure scenes DATASET: of a dataset)
+  figure NAME RUN          draw a figure of a run, or of a dataset (gqn figure --help)
   data COMMAND             render, look at and check files of scenes (gqn data --help)
 """
 

@@ -50,7 +50,8 @@ def sheet(groups: Sequence[Group], rows: Sequence[str] | None = None, side: int 
     scale = -(-side // height)
     cell_w, cell_h = width * scale, height * scale
     subheads, notes = any(g.columns for g in groups), any(g.notes for g in groups)
-    head = GAP + (TEXT + 10 if title else 0) + (TEXT + 6) + (SMALL + 6 if subheads else 0)
+    top = GAP + (TEXT + 10 if title else 0)  # of the headings
+    head = top + (TEXT + 6 if any(g.heading for g in groups) else 0) + (SMALL + 6 if subheads else 0)
     pitch = cell_h + GAP + (SMALL + 5 if notes else 0)
     left = 2 * GAP + (max(_width(line, SMALL) for row in rows for line in row.split("\n")) + 2 * GAP if rows else 0)
     widths = [max(g.images.shape[1] * (cell_w + GAP), _width(g.heading, TEXT)) for g in groups]
@@ -63,7 +64,7 @@ def sheet(groups: Sequence[Group], rows: Sequence[str] | None = None, side: int 
         pen.multiline_text((2 * GAP, head + r * pitch + cell_h / 2), label, "black", font(SMALL), anchor="lm")
     x = left
     for group, group_width in zip(groups, widths, strict=True):
-        pen.text((x, GAP + (TEXT + 10 if title else 0)), group.heading, "black", font(TEXT))
+        pen.text((x, top), group.heading, "black", font(TEXT))
         for c in range(group.images.shape[1]):
             at = x + c * (cell_w + GAP)
             if group.columns:
@@ -93,6 +94,16 @@ def plot(figure: Any) -> Image.Image:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return Image.open(file).convert("RGB")
+
+
+def curves(axes: Any, values: dict[str, NDArray[Any]], first: int = 1) -> None:
+    """Lines of values (scenes, K) by name against the number of context views from `first` on, ± standard error."""
+    for name, x in values.items():
+        error = x.std(0, ddof=min(1, len(x) - 1)) / len(x) ** 0.5
+        axes.errorbar(range(first, first + x.shape[1]), x.mean(0), error, label=name, marker="o", ms=4, capsize=3)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
 
 
 def animation(frames: Sequence[Image.Image], suffix: str, per_second: int = 12) -> bytes:

@@ -67,6 +67,6 @@ def draw(arrays: Arrays, side: int = 96) -> Image.Image:
         Group("context views", arrays["context"]),
         Group("truth", arrays["truth"][:, None]),
         Group("samples from the prior", arrays["samples"]),
-        Group(f"spread, 0-{top:.0f}", drawing.heat(deviation, top)[:, None]),
+        Group(f"spread, 0-{top:.0f} of 255", drawing.heat(deviation, top)[:, None]),
     ]
     return drawing.sheet(groups, side=side)

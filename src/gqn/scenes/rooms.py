@@ -21,9 +21,9 @@ HEIGHT = 2.03  # of the walls
 EYE = 0.767  # height of the cameras
 RADIUS = 3.5  # of the camera ring, which touches the walls
 FREE = 3.3  # free cameras have |x| and |y| below this,
-ORBIT = 3.0  # radius of the circle that shows them
 NEAR = 0.35  # keep this distance from objects,
 AIM = 2.0  # and look at a point whose |x| and |y| are below this; a guess, as all ten genuine views look inwards
+ORBIT = 3.0  # radius of a circle that stays clear of the walls
 FOV = 50.0  # degrees
 BLUR = 0.5  # pixels
 

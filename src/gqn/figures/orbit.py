@@ -1,0 +1,64 @@
+"""The query camera circles the scene: the truth above, a sample below; an animation and a strip of it.
+
+The circle is the family's (`Family.orbit`); in mazes the camera turns on the spot. The latents' noise is one for the
+whole way, so that one imagined scene is seen from all sides; with `fresh` it is new in each view. What to expect: the
+sample turns as the truth does where the context saw it, and changes shape or colour along the way where it did not.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gqn import drawing, heldout
+from gqn.config import Config
+from gqn.drawing import Group
+from gqn.objective import Model
+
+Arrays = dict[str, NDArray[np.uint8]]
+SUBJECT = "run"
+
+
+@torch.no_grad()
+def compute(
+    config: Config, model: Model, scene: int = 0, context: int = 3, views: int = 36, fresh: bool = False
+) -> Arrays:
+    """`context` (M, H, W, 3); `truth` and `sample` (views, H, W, 3), all uint8, the circle once around."""
+    scenes = heldout.rendered(config)
+    task = heldout.tasks(scenes, scene, 1, min(context, config.max_context_size))
+    description = heldout.described(scenes, scene)
+    truth = scenes.render(description, scenes.family.orbit(description, views)).float()
+    generator = torch.Generator().manual_seed(heldout.SEED)
+    sample = model.sample(model.represent(task.context), truth.cameras[None], generator, share_noise=not fresh)
+    parts = {"context": task.context.frames[0], "truth": truth.frames, "sample": sample[0]}
+    return {name: drawing.images(part) for name, part in parts.items()}
+
+
+def numbers(arrays: Arrays) -> dict[str, Any]:
+    """RMSE (0-255) along the way; how far neighbouring views differ, in the truth and in the sample."""
+    truth, sample = arrays["truth"].astype(float), arrays["sample"].astype(float)
+    change = {name: x - np.roll(x, 1, 0) for name, x in (("truth", truth), ("sample", sample))}
+    differences = {"rmse": sample - truth} | {f"rmse_of_neighbours_{name}": x for name, x in change.items()}
+    return {name: float((x**2).mean() ** 0.5) for name, x in differences.items()}
+
+
+def draw(arrays: Arrays, columns: int = 12) -> Image.Image:
+    """The strip: every so many degrees a view."""
+    which = np.arange(columns) * len(arrays["truth"]) // columns
+    degrees = [f"{360 * i / len(arrays['truth']):.0f}°" for i in which]
+    way = np.stack([arrays["truth"][which], arrays["sample"][which]])
+    circle = drawing.sheet([Group("the camera circles the scene", way, degrees)], ["truth", "sample"])
+    return drawing.below(_context(arrays), circle)
+
+
+def frames(arrays: Arrays) -> list[Image.Image]:
+    """The animation's pictures, one per view."""
+    context = _context(arrays, 48)
+    pairs = np.stack([arrays["truth"], arrays["sample"]], 1)[:, :, None]
+    return [drawing.below(context, drawing.sheet([Group("", p)], ["truth", "sample"], side=192)) for p in pairs]
+
+
+def _context(arrays: Arrays, side: int = 96) -> Image.Image:
+    return drawing.sheet([Group("context views", arrays["context"][None])], side=side)
