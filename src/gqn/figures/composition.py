@@ -129,11 +129,7 @@ def draw(arrays: Arrays) -> Image.Image:
     ax.legend(fontsize=9, loc="upper left")
     present = np.unique(arrays["shape"])
     shown = [int(np.flatnonzero(arrays["shape"] == s)[0]) for s in present]
-    truth, drawn = arrays["truth"][shown], arrays["drawn"][shown]
-    groups = [
-        Group(heading, np.stack([truth[:, i], drawn[:, i]], 1), ["truth", "sample"])
-        for i, heading in enumerate(("pair seen in training", f"pair {held}"))
-    ]
-    return drawing.below(
-        drawing.plot(figure), drawing.sheet(groups, [list(rooms.SHAPES)[s] for s in present], side=128)
-    )
+    examples = np.stack([arrays[kind][shown, i] for i in range(2) for kind in ("truth", "drawn")])  # (4, shapes, ...)
+    rows = ["seen pair:\ntruth", "sample", f"{held}:\ntruth", "sample"]
+    group = Group("an object of each shape", examples, [list(rooms.SHAPES)[s] for s in present])
+    return drawing.below(drawing.plot(figure), drawing.sheet([group], rows))
