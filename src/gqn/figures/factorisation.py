@@ -88,8 +88,8 @@ def draw(arrays: Arrays) -> Image.Image:
         bars = [values[f"{space}_{p}"] for p in properties]
         heights, errors = [b["mean"] for b in bars], [b["stderr"] for b in bars]
         ax.bar(at + 0.38 * i, heights, 0.36, yerr=errors, capsize=3, color=colour, label=f"change of {plural}")
-        chance = values[f"{space}_chance"]["mean"]
-        ax.axhline(chance, color=colour, linestyle=":", label=f"chance: other properties' changes ({chance:.2f})")
+    chance = values["representation_chance"]["mean"]
+    ax.axhline(chance, color="black", linestyle=":", label=f"chance: of representations, two properties ({chance:.2f})")
     ax.set(
         xticks=at + 0.19,
         xticklabels=properties,

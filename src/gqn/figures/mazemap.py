@@ -3,7 +3,7 @@
 Column k has what the model draws of the view from straight above once it has seen the first k views, at the places
 marked in red: a sample from the prior, the mean of the samples, and their spread, the standard deviation over samples
 of a pixel's value, the mean over the colours, on 0-255. The curves are the RMSE of a sample and of the mean, and the
-mean spread, over many mazes.
+mean spread, over many mazes, beside the RMSE of the mean of their maps, which is what is known before looking.
 
 What to expect: where no view has looked, samples guess; the spread shrinks and the map grows with every view. The model
 must have been trained to draw the map (`gqn train demo -d mazes --query overhead`).
@@ -33,7 +33,7 @@ def compute(config: Config, model: Model, scene: int = 0, scenes: int = 100, sam
     """The map of scene number `scene` after each of K views, and errors over `scenes` mazes from there on.
 
     `views` (K, H, W, 3), `truth` (H, W, 3), `samples` (K, S, H, W, 3); `place` (K, 2): x, y of the cameras in -1..1;
-    `rmse_sample`, `rmse_mean` and `spread` (N, K). BadInput if the run was not trained to draw the view from above.
+    `rmse_sample`, `rmse_mean` and `spread` (N, K), `rmse_floor` (N,). BadInput if the run was not trained to draw maps.
     """
     if config.query != "overhead":
         raise BadInput("mazemap needs a run that was trained with --query overhead")
@@ -54,6 +54,7 @@ def compute(config: Config, model: Model, scene: int = 0, scenes: int = 100, sam
         "place": task.context.cameras.pose[0, :, :2].numpy(),
         "truth": drawing.images(truth[0]),
         "samples": np.stack(first),
+        "rmse_floor": rmse(truth.mean(0).expand_as(truth), truth),
         **{name: np.stack(values, 1) for name, values in errors.items()},
     }
 
@@ -64,12 +65,13 @@ def rmse(guess: torch.Tensor, truth: torch.Tensor) -> NDArray[np.floating]:
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """Errors and spread after each number of views, over mazes."""
-    return {
+    """Errors and spread after each number of views, and the error of the mean map, over mazes."""
+    values = {
         f"{name}_{k + 1}_views": heldout.estimate(arrays[name][:, k])
         for name in ERRORS
         for k in range(arrays[name].shape[1])
     }
+    return values | {"rmse_floor": heldout.estimate(arrays["rmse_floor"])}
 
 
 def marked(image: drawing.Images, places: NDArray[np.floating]) -> drawing.Images:
@@ -114,6 +116,7 @@ def draw(arrays: Arrays) -> Image.Image:
             linestyle="--" if name == "spread" else "-",
             label=label,
         )
+    ax.axhline(arrays["rmse_floor"].mean(), color="black", linestyle=":", label="RMSE of the mean map")
     ax.set(
         xlabel="views given", ylabel="0-255", ylim=(0, None), title=f"map against truth, {len(arrays['spread'])} mazes"
     )

@@ -86,19 +86,20 @@ def draw(arrays: Arrays) -> Image.Image:
     from matplotlib.figure import Figure
 
     values, scene = numbers(arrays), arrays["scene"]
-    figure = Figure((10, 9), layout="constrained")
+    near = int((scene == scene[0]).sum()) - 1
+    figure = Figure((9, 8.6), layout="constrained")
     axes = figure.subplots(2, 2)
     for column, (name, plural) in enumerate(SPACES.items()):
         for row, method in enumerate(("tsne", "pca")):
             ax = axes[row, column]
             for s in range(scene.max() + 1):
                 x, y = arrays[f"{name}_{method}"][scene == s].T
-                ax.scatter(x, y, 36, colormaps["tab10"](s % 10), marker="osv^DPX*<>"[s // 10 % 10])
+                ax.scatter(x, y, 36, color=colormaps["tab10"](s % 10), marker="osv^DPX*<>"[s // 10 % 10])
             ax.set(xticks=[], yticks=[], title=f"{'t-SNE' if method == 'tsne' else 'PCA'} of {plural}")
         of = {kind: 100 * values[f"{name}_{kind}"]["mean"] for kind in ("nearest", "neighbours")}
         axes[1, column].set_xlabel(
-            f"same scene: nearest neighbour {of['nearest']:.0f} %, "
-            f"all near ones {of['neighbours']:.0f} %  (chance {100 * values['chance']:.0f} %)"
+            f"of the same scene: the nearest neighbour {of['nearest']:.0f} %,\n"
+            f"the {near} nearest {of['neighbours']:.0f} % (chance {100 * values['chance']:.0f} %)"
         )
     figure.suptitle(f"one point per view, one colour per scene ({scene.max() + 1} scenes)")
     return drawing.plot(figure)
