@@ -145,7 +145,8 @@ def figure(argv: list[str]) -> int:
         name: p.default for name, p in inspect.signature(module.compute).parameters.items() if p.default != p.empty
     }
     for name, default in options.items():
-        kind: Any = {"action": "store_true"} if isinstance(default, bool) else {"type": _whole, "metavar": "N"}
+        count = _positive if default else _whole
+        kind: Any = {"action": "store_true"} if isinstance(default, bool) else {"type": count, "metavar": "N"}
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, help="(default: %(default)s)", **kind)
     given = parser.parse_args(argv[1:])
     if module.SUBJECT == "dataset":

@@ -9,7 +9,8 @@ A figure's file has a docstring (the paper's figure, the formula, what to expect
     draw(arrays) -> picture                      a PIL image that needs no caption
     frames(arrays) -> pictures                   only if the figure moves too: an animation beside the picture
 
-Keyword arguments of `compute` are flags of the command: `fresh: bool = False` is --fresh, `scene: int = 0` is --scene.
+Keyword arguments of `compute` are flags of the command: `fresh: bool = False` is --fresh, `scene: int = 0` is --scene;
+a number may be zero only where that is its default.
 A model is used through its verbs alone (`gqn.objective.Model`). What figures share is in `gqn.drawing` (sheets of
 images, plots, animations) and `gqn.heldout` (scenes and views to show).
 """

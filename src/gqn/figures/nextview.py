@@ -32,6 +32,7 @@ from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.tasks import rng
 from gqn.drawing import Group
+from gqn.errors import BadInput
 from gqn.logs import Reporter
 from gqn.objective import Model
 from gqn.views import Cameras, Task, Views
@@ -61,7 +62,9 @@ def compute(
     Of the first scene, for `places` cameras: `map_pose` (places, 5), `map_gain` (places,), and `first_pose` (5,);
     `images` (5, H, W, 3) uint8: the first view, the two of highest and lowest predicted gain imagined, and those two.
     """
-    most, std = min(context, config.max_context_size), config.pixel_std_final
+    if imagined < 2 or places < 3:
+        raise BadInput("a gain takes at least 2 imagined images, and a map at least 3 places")
+    most, std = min(context, config.max_context_size, 1 + candidates), config.pixel_std_final
     held_out = replace(heldout.rendered(config), num_views=1 + candidates + probes)
     parts: list[Arrays] = []
     shown: Arrays = {}
@@ -137,7 +140,12 @@ def draw(arrays: Arrays) -> Image.Image:
     right.set_title(title, fontsize=9)
     right.grid(alpha=0.3)
     right.legend(fontsize=9)
-    right.set(xticks=views, xlabel="views seen", ylabel="error at views never taken (RMSE of 255)")
+    right.set(
+        xticks=views,
+        xlim=(0.9, views[-1] + 0.4),
+        xlabel="views seen",
+        ylabel="error at views never taken (RMSE of 255)",
+    )
     return drawing.below(drawing.sheet(groups, side=128), drawing.plot(figure))
 
 

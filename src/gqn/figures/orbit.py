@@ -46,10 +46,11 @@ def numbers(arrays: Arrays) -> dict[str, Any]:
 
 def draw(arrays: Arrays, columns: int = 12) -> Image.Image:
     """The strip: every so many degrees a view."""
-    which = np.arange(columns) * len(arrays["truth"]) // columns
-    degrees = [f"{360 * i / len(arrays['truth']):.0f}°" for i in which]
+    views = len(arrays["truth"])
+    which = np.linspace(0, views, min(columns, views), endpoint=False).astype(int)
+    degrees = [f"{360 * i / views:.0f}°" for i in which]
     way = np.stack([arrays["truth"][which], arrays["sample"][which]])
-    circle = drawing.sheet([Group("the camera circles the scene", way, degrees)], ["truth", "sample"])
+    circle = drawing.sheet([Group("the camera goes once around", way, degrees)], ["truth", "sample"])
     return drawing.below(_context(arrays), circle)
 
 

@@ -29,11 +29,14 @@ BATCH = 20  # scenes at a time
 def compute(
     config: Config, model: Model, scene: int = 0, context: int = 0, views: int = 5, scenes: int = 100
 ) -> Arrays:
-    """`views` held-out views of each of `scenes` scenes, from number `scene` on, given 1..K views; 0: as in training.
+    """Held-out views, up to `views`, of each of `scenes` scenes from number `scene` on, given 1..K = `context` views.
+
+    K = 0: as in training.
 
     `surprise` (scenes, K, views) in nats; of the first scene `context` (K, H, W, 3) and `views` (views, H, W, 3).
     """
     held_out, most = source(**config.scenes("test")), context or config.max_context_size
+    views = min(views, max(1, held_out.num_views - most))
     surprise: list[NDArray[Any]] = []
     shown: Arrays = {}
     with Reporter("surprise", scenes, 0, "scenes") as report:

@@ -31,7 +31,9 @@ def compute(
     config: Config, model: Model, scene: int = 0, rows: int = 6, context: int = 1, samples: int = 10, views: int = 8
 ) -> Arrays:
     """`context` (B, M, H, W, 3), `truth` (B, H, W, 3), `samples` (B, S, H, W, 3), uint8; the view is one of `views`."""
-    task = heldout.tasks(source(**config.scenes("test")), scene, rows, context, views)
+    held_out = source(**config.scenes("test"))
+    views = min(views, max(1, held_out.num_views - context))
+    task = heldout.tasks(held_out, scene, rows, context, views)
     generator = torch.Generator().manual_seed(heldout.SEED)
     r = model.represent(task.context)
     tries = torch.stack([model.sample(r, task.query.cameras, generator) for _ in range(TRIES)])
