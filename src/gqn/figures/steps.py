@@ -1,7 +1,7 @@
 """The canvas after each generation step, observed as an image: how a sample comes about (paper, supplement).
 
-What to expect: the first steps lay down place and colour, the later ones edges and shading. The error falls with the
-steps; only the last canvas was trained to be an image, so that the first may look like none.
+What to expect: the error falls with the steps, place and colour come first, and contrast and edges last. Only the last
+canvas was trained to be an image: the demo's first ones are faint.
 """
 
 from typing import Any
