@@ -113,12 +113,15 @@ def draw(arrays: Arrays) -> Image.Image:
             [v["stderr"] for v in values],
             capsize=3,
             marker="o",
-            linestyle="--" if name == "spread" else "-",
+            linestyle="--" if name == "rmse_mean" else "-",  # on top of a sample's where samples agree
             label=label,
         )
     ax.axhline(arrays["rmse_floor"].mean(), color="black", linestyle=":", label="RMSE of the mean map")
     ax.set(
-        xlabel="views given", ylabel="0-255", ylim=(0, None), title=f"map against truth, {len(arrays['spread'])} mazes"
+        xlabel="views given",
+        ylabel="on 0-255",
+        ylim=(0, None),
+        title=f"maps drawn against true ones, {len(arrays['spread'])} mazes",
     )
     ax.legend(fontsize=9)
     return drawing.below(sheet, drawing.plot(figure))
