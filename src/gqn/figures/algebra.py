@@ -94,7 +94,7 @@ def draw(arrays: Arrays) -> Image.Image:
         Group("+ C", truth[:, [2]]),
         Group("= drawn from the sum", drawn[:, [0]]),
         Group("D, the truth", truth[:, [3]]),
-        Group("drawn from D's own", drawn[:, [1]]),
+        Group("drawn from r(D)", drawn[:, [1]]),
     ]
     title = (
         f"nearest to D: {rate['sum']} of {len(arrays['kind'])} sums, {rate['itself']} from r(D) itself (chance 25 %)"

@@ -101,8 +101,13 @@ def draw(arrays: Arrays) -> Image.Image:
         f"mean of\n{samples.shape[1]} samples": mean,
         f"spread,\n0-{top:.0f}": drawing.heat(spread, top),
     }
-    group = Group("views given", np.stack(list(rows.values())), [str(k + 1) for k in range(count)])
-    sheet = drawing.sheet([group], list(rows))
+    truth = np.full((len(rows), 1, *arrays["truth"].shape), 255, np.uint8)
+    truth[list(rows).index("a sample")] = arrays["truth"]
+    groups = [
+        Group("views given", np.stack(list(rows.values())), [str(k + 1) for k in range(count)]),
+        Group("true map", truth),
+    ]
+    sheet = drawing.sheet(groups, list(rows))
     figure = Figure((sheet.width / 100, 3.2), layout="constrained")
     ax = figure.subplots()
     for name, label in ERRORS.items():
