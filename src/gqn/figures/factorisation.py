@@ -89,12 +89,12 @@ def draw(arrays: Arrays) -> Image.Image:
         heights, errors = [b["mean"] for b in bars], [b["stderr"] for b in bars]
         ax.bar(at + 0.38 * i, heights, 0.36, yerr=errors, capsize=3, color=colour, label=f"change of {plural}")
     chance = values["representation_chance"]["mean"]
-    ax.axhline(chance, color="black", linestyle=":", label=f"chance: of representations, two properties ({chance:.2f})")
+    ax.axhline(chance, color="black", linestyle=":", label="chance: changes of two properties")
     ax.set(
         xticks=at + 0.19,
         xticklabels=properties,
         ylabel="mean cosine between base scenes",
         title="the same change of one property, made in different scenes: do the changes point the same way?",
     )
-    ax.legend(fontsize=9)
+    figure.legend(loc="outside lower center", ncol=3, fontsize=9)
     return drawing.plot(figure)
