@@ -136,7 +136,7 @@ class Subject:
         return round(most / 2**20)
 
     def best(self, dtype: torch.dtype) -> float:
-        """FLOP per second of the machine's best matrix work: a large product, or the convolution of the paper's cores."""
+        """FLOP per second of the machine's best matrix work: a large product, or a convolution like the paper's."""
         n = 8192 if self.device.type == "cuda" else 1024
         a = torch.randn(n, n, device=self.device, dtype=dtype)
         x = torch.randn(32, 128, 16, 16, device=self.device, dtype=dtype)

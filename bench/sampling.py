@@ -4,8 +4,9 @@ A single view is asked for as a viewer asks: context views in, one image out. An
 call; it stands beside 36 single ones, and beside 36 that share the representation.
 """
 
-import forms
 import torch
+
+import forms
 
 VIEWS = 36
 

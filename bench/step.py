@@ -7,9 +7,9 @@ Then a few steps on rendered scenes, for the share of time that training waits f
 
 import time
 
-import forms
 import torch
 
+import forms
 from gqn.config import PRESETS
 from gqn.data.sources import source
 from gqn.data.tasks import Sampler, batches

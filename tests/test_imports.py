@@ -18,7 +18,7 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"data.export", "data.inspect"},
     {"metrics", "config"},
     {"checkpoint", "heldout"},
-    {"results"},
+    {"results", "editing"},
     {"curves"},
     {"evaluate", "figures"},
     {"train", "compare", "data.commands"},

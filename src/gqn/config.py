@@ -42,6 +42,10 @@ class Config:
     """Most context views of a task; each batch draws its number uniformly from 1 to this."""
     num_queries: int = 1
     """Query views of a task, all answered from one representation."""
+    query: Literal["view", "overhead"] = "view"
+    """What is asked for: another view of the scene, or (mazes) the one from straight above, its map."""
+    max_objects: int = 0
+    """Most objects of a scene, where scenes hold a varying number (rooms); 0: as released."""
     hold_out: bool = False
     """Train without the dataset's documented combinations of factors (rooms: pairs of shape and hue)."""
     # model
@@ -122,6 +126,12 @@ class Config:
                 raise BadInput(f"{_flag(field.name)} must be positive, not {value}")
             if get_origin(field.type) is Literal and value not in get_args(field.type):
                 raise BadInput(lookup.unknown(_flag(field.name), str(value), get_args(field.type)))
+        if self.query == "overhead" and self.num_queries > 1:
+            raise BadInput("a scene has one overhead view: leave --num-queries away")
+        if self.query == "overhead" and DATASETS[self.dataset_name].family != "mazes":
+            raise BadInput(f"{self.dataset_name} has no overhead view: leave --query away")
+        if self.max_objects and DATASETS[self.dataset_name].family != "rooms":
+            raise BadInput(f"{self.dataset_name} has no varying number of objects: leave --max-objects away")
         if self.hold_out and DATASETS[self.dataset_name].family != "rooms":
             raise BadInput(f"{self.dataset_name} has no documented hold-out: leave --hold-out away")
 
@@ -152,6 +162,8 @@ class Config:
             "image_size": self.image_size,
             "num_views": self.num_views,
             "num_scenes": self.num_train_scenes if split == "train" else 0,
+            "query": self.query,
+            "max_objects": self.max_objects,
             "hold_out": self.hold_out and split == "train",
             "data": self.data or None,
             "skip_damaged": place.skip_damaged,

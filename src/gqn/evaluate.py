@@ -13,7 +13,7 @@ from gqn import checkpoint, ranks
 from gqn.curves import plot
 from gqn.data.sources import Rendered, source
 from gqn.data.stored import ADVICE, Stored
-from gqn.data.tasks import Request, Sampler, Source, batches, ordered, rng
+from gqn.data.tasks import Request, Sampler, Source, asked, batches, ordered, rng
 from gqn.errors import BadInput
 from gqn.logs import Reporter, console
 from gqn.metrics import bits_per_dimension, importance_bound, of_samples
@@ -78,7 +78,7 @@ def evaluate(folder: Path, settings: Settings = Settings()) -> Results | None:
         share = range(fabric.global_rank, len(tasks), fabric.world_size)
         found = []
         for number in share:
-            scene = asked(held_out, tasks[number], fabric.device)
+            scene = seen_of(held_out, tasks[number], fabric.device)
             found.append(answered(models, scene, contexts, config.pixel_std_final, settings))
             report.update(min(len(tasks), number + fabric.world_size))
         values = torch.zeros(len(tasks), len(found[0]), dtype=torch.float64, device=fabric.device)
@@ -142,18 +142,18 @@ class Asked:
         return {name: mask[None] for name, mask in masks.items()}
 
 
-def asked(held_out: Source, request: Request, device: torch.device) -> Asked:
+def seen_of(held_out: Source, request: Request, device: torch.device) -> Asked:
     """A request's views, and what its context views saw of the query."""
-    which = np.concatenate([request.query, request.context])
-    views = held_out.views(request.scene, which)
-    task = Task(views[None, 1:], views[None, :1]).to(device).float()
+    task = asked(held_out, request)
+    query, context = task.query.cameras, task.context.cameras
+    task = Task(task.context[None], task.query[None]).to(device).float()
     if not isinstance(held_out, Rendered):
         return Asked(request.scene, task, None, None)
-    scene, cameras = held_out.scene(request.scene)
-    size, query, context = held_out.image_size, cameras[request.query[0]], cameras[torch.from_numpy(request.context)]
-    [depth], [ids] = map(torch.from_numpy, held_out.family.inspect(scene, query[None], size))
+    scene, _ = held_out.scene(request.scene)
+    size = held_out.image_size
+    [depth], [ids] = map(torch.from_numpy, held_out.family.inspect(scene, query, size))
     depths, their_ids = map(torch.from_numpy, held_out.family.inspect(scene, context, size * FINER))
-    saw, background = seen(query, depth, ids, context, depths, their_ids)
+    saw, background = seen(query[0], depth, ids, context, depths, their_ids)
     return Asked(request.scene, task, saw.to(device), background.to(device))
 
 

@@ -30,6 +30,8 @@ def source(
     data: Path | str | None = None,
     skip_damaged: bool = False,
     cache_gb: float = 20.0,
+    query: str = "view",
+    max_objects: int = 0,
 ) -> Source:
     """The scenes of a released dataset's name: rendered as they are asked for, or read from `data`.
 
@@ -37,8 +39,9 @@ def source(
     `image_size` and `num_views` are given; `num_scenes` takes the first so many of them.
 
     Rendered: frames have been through the released files' JPEG coding, so that scene i is the same to the byte whether
-    it is rendered here or read from files that were. `hold_out` leaves out the family's documented combinations of
-    factors, where it has any.
+    it is rendered here or read from files that were. With `query` "overhead" every task asks for the view from straight
+    above, where the family has one. `max_objects` and `hold_out` are of families that have them: most objects of a
+    scene, if not as released; and leaving out the family's documented combinations of factors.
 
     Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
     antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
@@ -52,9 +55,10 @@ def source(
     row = DATASETS[name]
     family = lookup.load("scenes", row.family).Family(**row.options)
     if data is not None:
-        if hold_out:
+        if hold_out or max_objects or query != "view":
             raise BadInput(
-                "a hold-out is of rendered scenes, stored ones are as they are: leave --hold-out or --data away"
+                "a hold-out, fewer objects, an overhead view are of rendered scenes, stored ones are as they are: "
+                "leave --hold-out, --max-objects and --query, or --data, away"
             )
         if "://" in str(data):
             addresses, cache = remote.find(str(data), name, split), remote.cache(cache_gb)
@@ -64,12 +68,18 @@ def source(
         else:
             paths = find(Path(data), name, split)
         return stored(paths, image_size, num_views, num_scenes, family.fov, skip_damaged)
+    if query == "overhead" and not hasattr(family, "overhead"):
+        raise BadInput(f"{name} has no overhead view: leave --query away")
+    if max_objects:
+        if not hasattr(family, "max_objects"):
+            raise BadInput(f"{name} has no varying number of objects: leave --max-objects away")
+        family = replace(family, max_objects=max_objects)
     if hold_out:
         if not hasattr(family, "hold_out"):
             raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
         family = replace(family, hold_out=True)
     seeds = SPLITS[split][: num_scenes or None]
-    return Rendered(family, num_views or row.num_views, image_size or row.image_size, seeds)
+    return Rendered(family, num_views or row.num_views, image_size or row.image_size, seeds, query == "overhead")
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Rendered:
     num_views: int
     image_size: int
     seeds: range
+    overhead_queries: bool = False
     skipped = 0
 
     def __len__(self) -> int:
@@ -94,6 +105,11 @@ class Rendered:
         """The views `which` of scene `index`: Views (len(which),), frames uint8."""
         scene, cameras = self.scene(index)
         return self.render(scene, cameras[torch.as_tensor(which)])
+
+    def overhead(self, index: int) -> Views:
+        """The view (1,) of scene `index` from straight above."""
+        scene, _ = self.scene(index)
+        return self.render(scene, self.family.overhead(scene))
 
     def render(self, scene: Any, cameras: Cameras) -> Views:
         """What any cameras (K,) see of a scene's description, of the size and coding of `views`."""

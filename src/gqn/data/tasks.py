@@ -10,6 +10,7 @@ A source maps a scene index to views:
     source.coded(index, which)       the same as a record of a file holds them: JPEG byte strings, cameras
     source.skipped                   how often a damaged scene was passed over, by any worker
 
+One that has `overhead_queries`, and it is true, is asked for `source.overhead(index)`, Views (1,), as every query.
 All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
 ranks, gives the same batches, and to resume is to start at another step.
 """
@@ -19,7 +20,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -171,17 +172,27 @@ def _mix(*words: int) -> int:
     return x
 
 
+def asked(source: Source, request: Request) -> Task:
+    """One task, its frames uint8; raises what the source raises.
+
+    A rendered source with overhead queries asks for the view from straight above in place of the one requested.
+    """
+    if getattr(source, "overhead_queries", False):
+        return Task(source.views(request.scene, request.context), cast(Any, source).overhead(request.scene))
+    views = source.views(request.scene, np.concatenate([request.context, request.query]))
+    m = len(request.context)
+    return Task(views[:m], views[m:])
+
+
 class _Tasks(Dataset):
     def __init__(self, source: Source):
         self.source = source
 
     def __getitem__(self, request: Request) -> Task | BadInput:
         try:
-            views = self.source.views(request.scene, np.concatenate([request.context, request.query]))
+            return asked(self.source, request)
         except BadInput as error:
             return error  # raised in a worker it would reach the user as a traceback
-        m = len(request.context)
-        return Task(views[:m], views[m:])
 
 
 class _Steps:

@@ -99,15 +99,16 @@ class Family:
 
     camera: Literal["ring", "free"] = "ring"
     object_rotations: bool = True  # about the vertical
+    max_objects: int = 3
     hold_out: bool = False  # leave out the pairs of shape and hue of HELD_OUT
     only_held_out: bool = False  # show nothing but them
     fov: ClassVar[float] = FOV
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """One to three objects that stand apart, any walls with any floor, the lamp anywhere overhead."""
+        """One to `max_objects` objects that stand apart, any walls with any floor, the lamp anywhere overhead."""
         shapes = list(SHAPES)
         objects: list[Object] = []
-        for _ in range(rng.integers(1, 4)):
+        for _ in range(rng.integers(1, 1 + self.max_objects)):
             shape = shapes[rng.integers(len(shapes))]
             hue, saturation, value = rng.random(), rng.uniform(0.6, 1), rng.uniform(0.8, 1)
             if self.only_held_out:
