@@ -18,6 +18,7 @@ Generative Query Networks: train, measure and show them.
   eval RUN                 measure a run on held-out scenes, beside the floors
   compare RUN RUN ...      put evaluated runs side by side, with significance
   figure NAME RUN          draw a figure of a run, or of a dataset (gqn figure --help)
+  bench NAME               measure speed: step, sampling, render, loader
   data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
 """
 
@@ -249,6 +250,25 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def bench(argv: list[str]) -> int:
+    """`gqn bench NAME [flags]`: a measurement of the checkout's folder `bench`."""
+    import runpy
+
+    folder = Path(__file__).parents[2] / "bench"
+    if not folder.is_dir():
+        raise BadInput("gqn bench needs a checkout of the project, installed with pip install --editable")
+    names = sorted(p.stem for p in folder.glob("*.py") if p.stem != "forms")
+    if not argv or argv[0] not in names:
+        from gqn.lookup import unknown
+
+        raise BadInput(unknown("measurement", argv[0] if argv else "", names))
+    script = folder / f"{argv[0]}.py"
+    sys.argv = [str(script), *argv[1:]]
+    sys.path.insert(0, str(folder))
+    runpy.run_path(str(script), run_name="__main__")
+    return 0
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
@@ -269,4 +289,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare,
     "figure": figure,
     "data": data,
+    "bench": bench,
 }

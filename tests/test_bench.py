@@ -1,0 +1,26 @@
+"""The measurements run, at toy size, and say what they are for."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gqn.cli import main
+
+
+@pytest.mark.parametrize("name", ["step", "sampling"])
+def test_measures(tmp_path, name):
+    program = "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))"
+    flags = ["bench", name, "--toy", "--threads", "1", "--rounds", "1", "--json", str(tmp_path / "figures.json")]
+    subprocess.run(
+        [sys.executable, "-c", program, *flags], check=True, capture_output=True, timeout=200, env=os.environ
+    )
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert {"machine", "textbook", "float32", "bf16"} <= figures.keys()
+
+
+def test_an_unknown_measurement_names_the_known_ones(capsys):
+    assert main(["bench", "stpe"]) == 2
+    assert "Did you mean 'step'?" in capsys.readouterr().err
