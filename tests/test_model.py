@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 import reference
 from conftest import made_up
@@ -283,6 +284,23 @@ def test_mistake_12_samples_differ(task):
     r = model.represent(task.context)
     a, b = (model.sample(r, task.query.cameras, torch.Generator().manual_seed(s)) for s in (0, 1))
     assert (a - b).abs().mean() > 1e-4
+
+
+def test_one_graph_is_compiled_for_any_number_of_context_views(monkeypatch):
+    """And the compiled loop gives what the plain one gives."""
+    model, counter = small({}), CompileCounter()
+    plain = [model(t.context, t.query, torch.Generator().manual_seed(1)).mean for t in map(with_views, (1, 2, 4))]
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **options: compile_(*a, **options, backend=counter))
+    model.compile_steps()
+    for views, expected in zip((1, 2, 4), plain, strict=True):
+        task = with_views(views)
+        torch.testing.assert_close(model(task.context, task.query, torch.Generator().manual_seed(1)).mean, expected)
+    assert counter.frame_count == 1
+
+
+def with_views(context):
+    return made_up(context=context)
 
 
 def test_options_are_the_models_keyword_arguments():

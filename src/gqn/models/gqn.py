@@ -165,9 +165,8 @@ class GQN(nn.Module):
             if step == c:  # a core's first step
                 ups = [drawer.up.weight for drawer in self.cores[: max(1, c)]]
                 constant = core.constants(scene, image, n, self.size, ups)
-            prior = posterior = core.prior(
-                generation[0] if generation else zero
-            )  # before this step's z enters the state
+            # The prior is of the state before this step's z enters it.
+            prior = posterior = core.prior(generation[0] if generation else zero)
             if image is not None:
                 inference = core.infer(constant, drawn, generation, inference)
                 posterior = core.posterior(inference[0])  # of the state after its update
@@ -204,9 +203,7 @@ class Constants:
     generation: Fixed
     inference: Fixed | None = None  # as the next two, only where there is an image to look at
     look: Tensor | None = None  # at the image, (N, 3 or canvas maps, h, w)
-    canvas: Tensor | None = (
-        None  # the 1 x 1 kernel from the states drawn to the canvas as the inference network sees it
-    )
+    canvas: Tensor | None = None  # the 1 x 1 kernel from the states drawn to the canvas that the inference network sees
 
 
 class Core(nn.Module):
