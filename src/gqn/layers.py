@@ -44,7 +44,7 @@ class ConvLSTM(nn.Module):
         for x, kernel in zip(constant, kernels, strict=False):
             one = x.shape[-1] == 1
             share = uniform(x, kernel, size) if one else F.conv2d(laid_out(x), laid_out(kernel), padding="same")
-            gates = gates + share.repeat_interleave(n // len(share), 0)
+            gates = gates + share.repeat_interleave(n // share.shape[0], 0)  # len() would fix it in an exported graph
         return Fixed(gates, [laid_out(kernel) for kernel in kernels[len(constant) :]])
 
     def forward(self, fixed: Fixed, changing: Sequence[Tensor | None], state: State | None) -> State:
