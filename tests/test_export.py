@@ -109,7 +109,7 @@ def test_the_hub_gets_the_folder(run, tmp_path, monkeypatch, capsys):
     assert export.upload(gift, tmp_path / "other", "f32", "me/again") == "hf://me/again"
     assert calls[-1][1] == gift and (gift / "README.md").read_text() == "mine" and not (tmp_path / "other").exists()
     assert main(["export", str(run), "--to", "hub", "--repo", "not/mine", "--out", str(tmp_path / "x")]) == 2
-    assert capsys.readouterr().err == "gqn: hf://not/mine: 403 Forbidden: not yours\n"
+    assert capsys.readouterr().err == "gqn: hf://not/mine: 403 Forbidden: not yours more\n"
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(BadInput, match=r"gqn\[hub\]"):
         export.upload(gift, tmp_path, "f32", "me/toy")

@@ -4,6 +4,7 @@ All four lead to a folder with config.json and model.safetensors, which is what 
 weights are the folders of `weights/`, each as `gqn export` writes it; on the hub such a folder is a repository.
 """
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,5 +79,5 @@ def hub(address: str) -> Iterator[ModuleType]:
     try:
         yield huggingface_hub
     except Exception as error:  # of the hub, of its network library, of the disk
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BadInput(f"{address}: {reason}") from error
+        reason = str(error) or type(error).__name__
+        raise BadInput(f"{address}: {textwrap.shorten(reason, 200)}") from error
