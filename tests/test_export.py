@@ -132,12 +132,15 @@ def test_a_sampler_without_pytorch(name, tmp_path, capsys):
 
     config = VARIANTS[name]
     run = made_run(tmp_path / "run", config)
+    _, model = checkpoint.load(run)
+    for parameter in model.parameters():  # fresh weights are so small that mistakes would hide
+        parameter.mul_(2)
+    checkpoint.save_weights(run, model)
     assert main(["export", str(run), "--to", "onnx", "--out", str(tmp_path / "gift")]) == 0
     path = tmp_path / "gift" / "sampler.onnx"
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     assert [file.name for file in path.parent.iterdir()] == ["sampler.onnx"]
 
-    _, model = checkpoint.load(run)
     task = heldout.tasks(source(**config.scenes("test")), 7, 1, 4)
     noise = model.noise(task.query.cameras, torch.Generator().manual_seed(5))
     expected = model.sample(model.represent(task.context), task.query.cameras, noise=noise)[0]

@@ -94,7 +94,6 @@ def exported(sampler: Sampler, example: Inputs) -> Any:
             opset_version=OPSET,
             dynamo=True,
             dynamic_shapes=({0: views}, {0: views}, {0: queries}, {1: queries}),
-            custom_translation_table={torch.ops.aten.grid_sampler_3d.default: _grid_sampler_3d},
             verbose=False,
         )
 
@@ -108,14 +107,6 @@ def _silence() -> Iterator[None]:
             yield
         finally:
             logging.disable(logging.NOTSET)
-
-
-def _grid_sampler_3d(x: Any, grid: Any, interpolation: int, padding: int, align_corners: bool) -> Any:
-    """aten::grid_sampler_3d, which the exporter does not know, as F.grid_sample has it by default."""
-    from onnxscript import opset20
-
-    assert (interpolation, padding, align_corners) == (0, 0, False)
-    return opset20.GridSample(x, grid, mode="linear", padding_mode="zeros", align_corners=0)
 
 
 def check(sampler: Sampler, path: Path, cases: list[Inputs]) -> None:
