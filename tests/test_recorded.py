@@ -1,4 +1,4 @@
-"""The first ten losses of every preset, as recorded: a change of the mathematics, the data or the order of randomness shows.
+"""The first ten losses of every preset, as recorded: a change of mathematics, data or order of randomness shows.
 
 `python tests/test_recorded.py` records them anew, for a change that means to change them.
 """
