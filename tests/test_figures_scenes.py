@@ -166,8 +166,8 @@ def test_the_lattice_reads_each_camera_with_its_own_lens():
     """A point of the maze's map is read where it lies: the query's field of view counts, not the context's."""
     model = GQN(**MAZES.model()).represent_view
     scenes = source(**MAZES.scenes("test"))
-    where = model._along(scenes.overhead(0).cameras[None])[0, 0, -1]  # the rays' lowest points, in -1..1
     size = MAZES.image_size // 4
+    where = model._along(scenes.overhead(0).cameras[None], size, 8)[0][0, -1]  # the rays' lowest points, in -1..1
     corner = (where[0, 0, :2] * model.region[:2]).tolist()
     assert corner == pytest.approx([-1 + 1 / size, 1 - 1 / size], abs=0.03)
 

@@ -236,7 +236,7 @@ def test_lattice_projects_as_the_cameras_do():
     assert visible.float().mean() > 0.5
     half_diagonal = 0.75 * math.radians(20.5) / 16
     assert (ray * towards).sum(-1)[visible].min() > math.cos(half_diagonal)
-    along = model._along(task.query.cameras)
+    along = model._along(task.query.cameras, 4, 8)[0].unflatten(0, (2, -1))
     middle = along[:, :, :, 1:3, 1:3]
     assert (middle.abs() <= 1.0001).all()
     origin, rays = task.query.cameras.rays(4, 4)
@@ -244,6 +244,23 @@ def test_lattice_projects_as_the_cameras_do():
     depth = reached.norm(dim=-1)
     torch.testing.assert_close(reached, depth[..., None] * rays[:, :, None], atol=1e-4, rtol=0)
     assert (depth[:, :, 1:, 1:3, 1:3] > depth[:, :, :-1, 1:3, 1:3]).all()  # front to back
+
+
+@pytest.mark.parametrize("density", [-50.0, 500.0])
+def test_lattice_paints_what_is_in_front(density):
+    """Red on the camera's side and blue behind: red is seen if the lattice is dense, and nothing if it is empty."""
+    network, task = small(dict(representation="lattice", region=(0.4, 0.4, 0.4))).represent_view, made_up()
+    code, cameras = network(task.context.frames[:, 0], task.context.cameras[:, 0]), task.query.cameras
+    near = torch.einsum("zyxi,bi->bzyx", network.lattice, cameras.pose[:, 0, :3]) > 0
+    dense = torch.full_like(near, density, dtype=torch.float32)
+    del network.paint
+    network.paint = lambda x: torch.stack([20.0 * near - 10, 0 * dense - 10, 10 - 20.0 * near, dense], 1)
+    _, picture = network.seen(code, cameras)
+    along, _ = network._along(cameras, 16, network.picture_depths)
+    enters = (along[:, :3].abs() < 0.9).all(-1).any(1)  # well inside: the lattice fades beyond its outermost points
+    assert enters.sum() > 10
+    red = torch.tensor([float(density > 0), 0.0, 0.0])
+    torch.testing.assert_close(picture.movedim(1, -1)[enters], red.expand(int(enters.sum()), 3), atol=0.02, rtol=0)
 
 
 # Mistakes that other implementations made, as listed in the notes of the project.

@@ -111,6 +111,17 @@ def test_stopped_by_a_signal_and_resumed(straight, tmp_path, at_step, signum):
     assert records(tmp_path / "run", "train")[-1]["seconds"] > before > 0  # of both parts
 
 
+def test_stopped_and_resumed_with_muon(tmp_path, at_step):
+    config = dataclasses.replace(TOY, optimizer="muon", free_nats=1.0)
+    train(config, HERE, tmp_path / "straight")
+    at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        train(config, HERE, tmp_path / "run")
+    at_step(-1, None)
+    train(config, HERE, tmp_path / "run")
+    assert same_weights(tmp_path / "straight", tmp_path / "run")
+
+
 @pytest.mark.parametrize("moments", [(2,), (5, 9), (11,)])
 def test_mistake_10_killed_and_resumed(straight, tmp_path, at_step, moments):
     """Death between checkpoints loses the steps since the last one, and nothing else."""

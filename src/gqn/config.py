@@ -82,15 +82,19 @@ class Config:
     """Standard deviation of a pixel in the end, and in every validation and evaluation."""
     pixel_std_fraction: float = 0.1
     """Share of the training samples over which it is annealed."""
+    free_nats: float = 0.0
+    """KL of an image that costs nothing, so that latents do not fall silent; the paper has none."""
     # optimization
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Muon takes orthogonal steps in kernels between features; what else there is, it leaves to Adam."""
     batch_size: Annotated[int, _short("-b")] = 32
     """Tasks per step, over all devices."""
     learning_rate_initial: Annotated[float, _short("-ri")] = 5e-4
-    """Adam's learning rate at the start."""
+    """Learning rate at the start."""
     learning_rate_warmup: int = 0
     """Training samples over which it first rises from zero; without, a high one silences the latents for good."""
     learning_rate_final: Annotated[float, _short("-rf")] = 4e-4
-    """Adam's learning rate in the end."""
+    """Learning rate in the end."""
     learning_rate_fraction: float = 0.8
     """Share of the training samples over which it falls, linearly."""
     num_train_samples: Annotated[int, _short("-t")] = 5_000_000

@@ -4,8 +4,9 @@ The first three are the paper's (Eslami et al. 2018, supplement, figure S1). Eac
 Network(image_size, width, activation, region) and has
 
     forward(frames, cameras)   frames (N, 3, S, S) and their cameras (N,) to codes (N, ...), to be summed over views
-    seen(code, cameras)        a scene's code (B, ...) and query cameras (B, Q) to what the generator is given, features
-                               (B Q, width, S/4, S/4); B if they suit all queries, 1 x 1 if they are the same everywhere
+    seen(code, cameras)        a scene's code (B, ...) and query cameras (B, Q) to what the generator is given: features
+                               (B Q, width, S/4, S/4), B if they suit all queries, 1 x 1 if they are the same all over;
+                               and the images (B Q, 3, S, S) that it starts from, or None
 """
 
 import math
@@ -22,9 +23,12 @@ Activation = Callable[[Tensor], Tensor]
 Region = tuple[float, float, float]  # half the extents, along x, y, z, of a box around the origin that holds the scene
 
 
-def _as_it_is(self, code: Tensor, cameras: Cameras) -> Tensor:
-    """The code, the same for every query."""
-    return code
+Seen = tuple[Tensor, Tensor | None]
+
+
+def _as_it_is(self, code: Tensor, cameras: Cameras) -> Seen:
+    """The code, the same for every query, and nothing drawn yet."""
+    return code, None
 
 
 class Pyramid(nn.Module):
@@ -117,26 +121,31 @@ class IdentityTower(nn.Module):
 class Lattice(nn.Module):
     """Features at the points of a lattice in the world: not the paper's, as it is told what those learn, geometry.
 
-    A view's features are read where each point projects to; the code holds their first and second moments and whether
-    the point is in view, so that after the mean over views a point knows what colour it has and whether views agree
-    about it. A query reads the lattice along its rays, front to back.
+    A view's features and colours are read where each point projects to; the code holds their first and second moments
+    and whether the point is in view, so that after the mean over views a point knows what colour it has and whether
+    views agree about it. A query reads the lattice along its rays, front to back, and starts from the lattice's own
+    picture: colours and densities along the rays, composited (Max 1995, Optical models for direct volume rendering).
     """
 
-    points, depths = 8, 8  # per side of the lattice, along a ray
+    points = 10  # per side of the lattice
+    depths, picture_depths = 10, 16  # along a ray, where features are read, and for the picture
+    fine = 2  # rays for features per side of a generator's cell
     region: Tensor
     lattice: Tensor  # (P, P, P, 3), in z, y, x
 
     def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.size, self.activation = image_size // 4, activation
-        features = width // 4
-        self.enter = nn.Conv2d(3, features, 3, padding=1)
-        self.down = nn.Conv2d(features, 2 * features, 4, 2, padding=1)
-        self.block = nn.Conv2d(2 * features, 2 * features, 3, padding=1)
-        self.leave = nn.Conv2d(2 * features, features, 1)
-        self.mix = nn.Conv3d(2 * features + 1, 2 * features, 3, padding=1)
-        self.agree = nn.Conv3d(2 * features, features, 1)
-        self.project = nn.Conv2d(features * self.depths, width, 1)
+        self.size, self.activation = image_size, activation
+        features = width // 8
+        self.enter = nn.Conv2d(3, 2 * features, 3, padding=1)
+        self.down = nn.Conv2d(2 * features, 4 * features, 4, 2, padding=1)
+        self.block = nn.Conv2d(4 * features, 4 * features, 3, padding=1)
+        self.leave = nn.Conv2d(4 * features, features, 1)
+        self.mix = nn.Conv3d(2 * (features + 3) + 1, 3 * features, 3, padding=1)
+        self.refine = nn.Conv3d(3 * features, 3 * features, 3, padding=1)
+        self.agree = nn.Conv3d(3 * features, features, 1)
+        self.paint = nn.Conv3d(3 * features, 4, 1)  # colour and density
+        self.project = nn.Conv2d(features * self.depths, width, self.fine, self.fine)
         side = (torch.arange(self.points) + 0.5) * (2 / self.points) - 1
         z, y, x = torch.meshgrid(side, side, side, indexing="ij")
         self.register_buffer("region", torch.tensor(region), persistent=False)
@@ -147,8 +156,8 @@ class Lattice(nn.Module):
         x = self.leave(a(self.block(a(self.down(a(self.enter(frames)))))))
         with torch.autocast(frames.device.type, enabled=False):  # positions need float32
             where, in_view = self._project(cameras)
-            x = F.grid_sample(x.float(), where, align_corners=False) * in_view
-        x = torch.cat([x, x.square(), in_view], 1)
+            read = [F.grid_sample(image, where, align_corners=False) * in_view for image in (x.float(), frames)]
+        x = torch.cat([*read, *(entry.square() for entry in read), in_view], 1)
         return x.unflatten(2, (self.points, self.points))
 
     def _project(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
@@ -160,25 +169,37 @@ class Lattice(nn.Module):
         in_view = (forward > 1e-3) & (where.abs() < 1).all(-1)
         return where, in_view[:, None].to(where)
 
-    def seen(self, code: Tensor, cameras: Cameras) -> Tensor:
-        queries = cameras.pose.shape[1]
-        code = self.agree(self.activation(self.mix(code)))
+    def seen(self, code: Tensor, cameras: Cameras) -> Seen:
+        queries, a = cameras.pose.shape[1], self.activation
+        x = a(self.mix(code))
+        x = x + a(self.refine(x))
+        features, paint = (head(x).float().repeat_interleave(queries, 0) for head in (self.agree, self.paint))
         with torch.autocast(code.device.type, enabled=False):
-            along = self._along(cameras).flatten(0, 1)  # (B Q, D, h, w, 3)
-            x = F.grid_sample(code.float().repeat_interleave(queries, 0), along, align_corners=False)
-        return self.project(x.flatten(1, 2))
+            along, _ = self._along(cameras, self.size // 4 * self.fine, self.depths)
+            features = F.grid_sample(features, along, align_corners=False)
+            along, length = self._along(cameras, self.size, self.picture_depths)
+            *colour, density = F.grid_sample(paint, along, align_corners=False).unbind(1)  # each (B Q, D, S, S)
+            spacings = length * self.points / (2 * self.region[0] * self.picture_depths)  # of the lattice, to a place
+            through = (-F.softplus(density - 1) * spacings[:, None]).cumsum(1).exp()
+            weight = torch.cat([torch.ones_like(through[:, :1]), through], 1).diff(dim=1).neg()
+            picture = (torch.stack(colour, 1).sigmoid() * weight[:, None]).sum(2)
+        return self.project(features.flatten(1, 2)), picture
 
-    def _along(self, cameras: Cameras) -> Tensor:
-        """Places along the rays inside the region, in its coordinates (-1..1): (B, Q, D, h, w, 3)."""
-        origin, direction = cameras.rays(self.size, self.size)
+    def _along(self, cameras: Cameras, size: int, depths: int) -> tuple[Tensor, Tensor]:
+        """Of the rays of a size x size image: places on them, in the region's coordinates (-1..1), (B Q, D, h, w, 3).
+
+        And the rays' lengths inside the region, (B Q, h, w), in the world.
+        """
+        origin, direction = cameras.rays(size, size)
         origin, direction = origin[..., None, None, :] / self.region, direction / self.region
         direction = direction.where(direction.abs() > 1e-6, 1e-6)  # no division by zero along a face
         enters, leaves = ((s - origin) / direction for s in (-direction.sign(), direction.sign()))  # slabs
         near = enters.amax(-1).clamp(min=0)
         far = torch.maximum(leaves.amin(-1), near)
-        steps = (torch.arange(self.depths, device=near.device) + 0.5) / self.depths
+        steps = (torch.arange(depths, device=near.device) + 0.5) / depths
         depth = near[:, :, None] + (far - near)[:, :, None] * steps[:, None, None]
-        return origin[:, :, None] + direction[:, :, None] * depth[..., None]
+        along = origin[:, :, None] + direction[:, :, None] * depth[..., None]
+        return along.flatten(0, 1), (far - near).flatten(0, 1)
 
 
 REPRESENTATIONS = {

@@ -25,6 +25,7 @@ from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Journal, Reporter, console
 from gqn.objective import Elbo, Model, anneal, elbo
+from gqn.optimizers import optimizers
 from gqn.provenance import provenance
 from gqn.views import Task
 
@@ -69,7 +70,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         return
 
     plain = checkpoint.build(config)
-    adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial, fused=True)
+    steppers = optimizers(plain, config.optimizer, config.learning_rate_initial)
     done, best, spent = 0, math.inf, 0.0
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
@@ -78,9 +79,10 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         say(f"{folder}: going on after step {done} of {config.steps}")
     if place.compile and compiles(fabric.device, say):
         plain.compile_steps()
-    model, optimizer = fabric.setup(plain, adam)
-    if state is not None:
-        adam.load_state_dict(state["optimizer"])  # now that the weights are on their device, as its state must be
+    model, *set_up = fabric.setup(plain, *steppers)
+    if state is not None:  # now that the weights are on their device, as the optimizers' state must be
+        for optimizer, its_state in zip(steppers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_state)
 
     scenes = source(**config.scenes("train", place))
     tasks = training_tasks(config, place, fabric, scenes, done)
@@ -96,21 +98,22 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     ):
         for step in range(done, config.steps):
             pixel_std, learning_rate = schedule(config, step * size)
-            for group in optimizer.param_groups:
+            for group in (group for optimizer in set_up for group in optimizer.param_groups):
                 group["lr"] = learning_rate
             asked = time.monotonic()
             whole = next(tasks).to(fabric.device, non_blocking=True)
             waited += time.monotonic() - asked
-            optimizer.zero_grad()
+            plain.zero_grad()
             for part in range(place.accumulate):
                 task = whole[part * at_a_time : (part + 1) * at_a_time].float()
                 of_batch = (fabric.global_rank * place.accumulate + part, fabric.world_size * place.accumulate)
                 with fabric.no_backward_sync(cast(Any, model), enabled=part + 1 < place.accumulate):
                     prediction = model(task.context, task.query, noise(fabric.device, config.seed, step), of_batch)
                     score = elbo(prediction, task.query.frames, pixel_std)
-                    fabric.backward(-score.elbo.mean() / place.accumulate)
+                    fabric.backward(score.loss(config.free_nats).mean() / place.accumulate)
                 recent.append((step, averages(score, prediction.kl)))
-            optimizer.step()
+            for optimizer in set_up:
+                optimizer.step()
             done, samples = step + 1, (step + 1) * size
 
             signum = ranks.agreed(fabric, stop.signum) if fabric.world_size == 1 or done % AGREE_EVERY == 0 else 0
@@ -147,7 +150,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                     "best": best,
                     "seconds": spent + report.seconds,
                     "model": plain.state_dict(),
-                    "optimizer": adam.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in steppers],
                 }
                 checkpoint.save(folder, state, best=improved)
             if signum:

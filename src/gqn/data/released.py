@@ -21,8 +21,8 @@ BUCKET = "gs://gqn-dataset"  # public; files are at <dataset>/<split>/<i>-of-<n>
 ROOM = (1.0, 1.0, 0.6)  # in units of a camera position
 
 DATASETS = {
-    "shepard_metzler_5_parts": Released((900, 100), "shepard_metzler", 15, 64, 14, (0.45, 0.45, 0.45), {"parts": 5}),
-    "shepard_metzler_7_parts": Released((900, 100), "shepard_metzler", 15, 64, 14, (0.6, 0.6, 0.6), {"parts": 7}),
+    "shepard_metzler_5_parts": Released((900, 100), "shepard_metzler", 15, 64, 14, (5 / 12,) * 3, {"parts": 5}),
+    "shepard_metzler_7_parts": Released((900, 100), "shepard_metzler", 15, 64, 14, (7 / 12,) * 3, {"parts": 7}),
     "rooms_ring_camera": Released((2160, 240), "rooms", 10, 64, 5, ROOM, {"camera": "ring"}),
     "rooms_free_camera_no_object_rotations": Released(
         (2160, 240), "rooms", 10, 64, 5, ROOM, {"camera": "free", "object_rotations": False}

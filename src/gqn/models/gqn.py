@@ -101,11 +101,12 @@ class GQN(nn.Module):
         r = self.represent(context)
         image = query.frames.flatten(0, 1)
         noise = self.noise(query.cameras, generator, part=part)
-        canvases, posteriors, priors, latents = self._draw(r, query.cameras, image, noise)
+        told, start = self._seen(r, query.cameras)
+        canvases, posteriors, priors, latents = self._draw(told, query.cameras, image - start, noise)
         z, *normals = torch.stack(latents, 1), *_normal(torch.stack(posteriors, 1)), *_normal(torch.stack(priors, 1))
         kl, log_ratio = gaussian_kl(*normals), gaussian_log_ratio(z, *normals)  # (N, L, latent maps, h, w)
         terms = (term.flatten(2).sum(2).unflatten(0, (b, q)) for term in (kl, log_ratio))
-        return Prediction(self._image(canvases[-1]).unflatten(0, (b, q)), *terms)
+        return Prediction(self._image(canvases[-1], start).unflatten(0, (b, q)), *terms)
 
     def sample(
         self,
@@ -121,13 +122,15 @@ class GQN(nn.Module):
         `noise`, of the shape that the method of that name gives, they take this, and nothing is random.
         """
         noise = self.noise(cameras, generator, share_noise) if noise is None else noise
-        canvases, *_ = self._draw(representation, cameras, None, noise)
-        return self._image(canvases[-1]).unflatten(0, cameras.pose.shape[:2])
+        told, start = self._seen(representation, cameras)
+        canvases, *_ = self._draw(told, cameras, None, noise)
+        return self._image(canvases[-1], start).unflatten(0, cameras.pose.shape[:2])
 
     def steps(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
         """As `sample`, the image mean that the canvas shows after each step: (B, Q, L, 3, H, W)."""
-        canvases, *_ = self._draw(representation, cameras, None, self.noise(cameras, generator))
-        images = [self._image(drawn).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
+        told, start = self._seen(representation, cameras)
+        canvases, *_ = self._draw(told, cameras, None, self.noise(cameras, generator))
+        images = [self._image(drawn, start).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
         return torch.stack(images, 2)
 
     def noise(
@@ -147,18 +150,24 @@ class GQN(nn.Module):
         noise = torch.randn(shape, generator=generator, device=cameras.pose.device)[:, i * b : (i + 1) * b]
         return noise.expand(-1, -1, q, -1, -1, -1)
 
+    def _seen(self, representation: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """What the generator is told of a scene, and the images (N, 3, H, W), or zero, that its canvas starts from."""
+        told, start = cast(Any, self.represent_view).seen(representation, cameras)
+        return told, told.new_zeros(()) if start is None else start
+
     def _draw(
-        self, r: Tensor, cameras: Cameras, image: Tensor | None, noise: Tensor
+        self, told: Tensor, cameras: Cameras, image: Tensor | None, noise: Tensor
     ) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor], list[Tensor]]:
         """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior.
 
-        `noise` is as `noise` gives it. Returns for each step the canvas after it, as the states drawn, the answers of
-        the heads (the prior's twice if there is no image), and z.
+        `image` is what is to be drawn on what the canvas starts from, and `noise` as `noise` gives it. Returns for each
+        step the canvas after it, as the states drawn, the answers of the heads (the prior's twice if there is no
+        image), and z.
         """
         noise = noise.flatten(1, 2)
         n = noise.shape[1]
-        scene = [cameras.vector().flatten(0, 1)[:, :, None, None], cast(Any, self.represent_view).seen(r, cameras)]
-        zero = r.new_zeros((n, self.cores[0].hidden, self.size, self.size))
+        scene = [cameras.vector().flatten(0, 1)[:, :, None, None], told]
+        zero = noise.new_zeros((n, self.cores[0].hidden, self.size, self.size))
         generation: State | None = None
         inference: State | None = None
         drawn: list[Tensor] = []  # the sum of the states that each core drew on the canvas
@@ -188,12 +197,12 @@ class GQN(nn.Module):
             latents.append(z)
         return canvases, posteriors, priors, latents
 
-    def _image(self, drawn: list[Tensor]) -> Tensor:
-        """The observation of the canvas, conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""
+    def _image(self, drawn: list[Tensor], start: Tensor) -> Tensor:
+        """The observation of the canvas, start + conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""
         with torch.autocast(drawn[0].device.type, enabled=False):  # the sum of all states is not rounded
             up = torch.cat([core.up.weight for core in self.cores[: len(drawn)]])
             kernel = torch.einsum("xc,hcij->hxij", self.observe.weight[:, :, 0, 0], up)
-            mean = F.conv_transpose2d(torch.cat(drawn, 1).float(), kernel, self.observe.bias, stride=4)
+            mean = F.conv_transpose2d(torch.cat(drawn, 1).float(), kernel, self.observe.bias, stride=4) + start
         return mean.sigmoid() if self.sigmoid_output else mean
 
 
