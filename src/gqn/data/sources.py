@@ -50,10 +50,8 @@ def source(
     that hold these are fetched at once. Raises BadInput if there are no such files, they hold less than is asked for,
     or one cannot be used.
     """
-    if name not in DATASETS:
-        raise BadInput(lookup.unknown("dataset", name, DATASETS))
+    family = family_of(name)
     row = DATASETS[name]
-    family = lookup.load("scenes", row.family).Family(**row.options)
     if data is not None:
         if hold_out or max_objects or query != "view":
             raise BadInput(
@@ -80,6 +78,14 @@ def source(
         family = replace(family, hold_out=True)
     seeds = SPLITS[split][: num_scenes or None]
     return Rendered(family, num_views or row.num_views, image_size or row.image_size, seeds, query == "overhead")
+
+
+def family_of(name: str) -> Any:
+    """The scene family of a released dataset's name."""
+    if name not in DATASETS:
+        raise BadInput(lookup.unknown("dataset", name, DATASETS))
+    row = DATASETS[name]
+    return lookup.load("scenes", row.family).Family(**row.options)
 
 
 @dataclass(frozen=True)
