@@ -199,6 +199,8 @@ def test_a_run_that_draws_maps_begins_above(model):
     numbers, parts = one_of(answers, about="scene", dataset="mazes")
     assert numbers["start"] == "above"
     assert np.array_equal(one_of(answers, dataset="mazes", camera="above")[1]["truth"], parts["plan"])
+    with pytest.raises(BadInput, match="maps alone"):
+        all_of(answers, dataset="mazes", about="gain")
 
 
 def test_stored_scenes_have_truth_at_their_views_only(model, tmp_path):
@@ -394,9 +396,9 @@ def test_a_failure_is_told_and_survived(answers, monkeypatch, caplog):
     async def act(server, session):
         client = await connected(server, session)
         monkeypatch.setattr(viewer_answers.drawing, "images", lambda frames: 1 / 0)
-        assert "server failed" in (await asked(client)).json()["error"]
+        assert "server failed" in unpacked((await asked(client)).data)[0]["error"]
         monkeypatch.undo()
-        assert "no view 15" in (await asked(client, camera=15)).json()["error"]
+        assert "no view 15" in unpacked((await asked(client, camera=15)).data)[0]["error"]
         await works(server, session)
 
     serving(answers, act)

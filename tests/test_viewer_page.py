@@ -242,7 +242,7 @@ def test_samples_and_numbers(opened, site, answers):
     page.evaluate("[...document.querySelectorAll('#samples canvas')].forEach((c, i) => c.id = `s${i}`)")
     expected = [parts["sample"] for _, parts in samples] + [summary[1]["mean"], summary[1]["spread"]]
     assert all(np.array_equal(pixels(page, f"s{i}"), part) for i, part in enumerate(expected))
-    assert page.locator("#surprise").text_content() == f"{sum(surprise[0]['kl']):.1f}"
+    assert page.locator("#surprise").text_content() == f"{sum(surprise[0]['kl']):.1f} nats"
     assert page.locator("#kl i").count() == TINY.num_steps
 
 
@@ -254,7 +254,7 @@ def test_the_map(opened, site, answers):
     assert not np.array_equal(pixels(page, "map"), plain)
     parts = [numbers for numbers, _ in answers(wire.question(json.dumps(link(page) | {"about": "gain", "id": 0})))]
     best = max(parts, key=lambda part: part["gain"])
-    assert page.locator("#high").text_content() == f"{best['gain']:.1f} nats"
+    assert page.locator("#high").text_content() == f"{best['gain']:.{3 if best['gain'] < 1 else 1}f} nats"
     with settling(page):
         page.get_by_role("button", name="Go to the best").click()
     assert shows_its_link(page, answers)["camera"] == pytest.approx(best["pose"], abs=1e-3)

@@ -28,7 +28,7 @@ from gqn.views import Cameras, Views
 
 KEPT = 16  # scenes, and representations
 SAMPLES = 8
-FAR_OFF, SPREAD = 0.5, 0.25  # of [0, 1]: what the brightest colours of difference and spread stand for
+FAR_OFF, SPREAD = 0.5, 0.125  # of [0, 1]: what the brightest colours of difference and spread stand for
 PLACES, PROBES, IMAGINED = 64, 4, 4  # of predicted information gain, as in the figure `nextview`
 CIRCLE = 36  # views of an orbit
 
@@ -126,7 +126,7 @@ class Answers:
             _, plan = scene.at(ABOVE)
             assert plan is not None
             parts["plan"] = drawing.images(plan.float() / 255)[0]
-        overhead = q.dataset == self.config.dataset_name and self.config.query == "overhead"
+        maps = scene.above and self.config.query == "overhead"
         yield (
             {
                 "motion": scene.family.motion,
@@ -134,7 +134,8 @@ class Answers:
                 "poses": scene.views.cameras.pose.tolist(),
                 "above": scene.above,
                 "anywhere": scene.description is not None,
-                "start": ABOVE if overhead and scene.above else 2,
+                "maps": maps,
+                "start": ABOVE if maps else 2,
             },
             parts,
         )
@@ -170,6 +171,8 @@ class Answers:
 
     def _gain(self, q: Question, scene: Scene) -> Iterator[Answer]:
         """The predicted information gain of one place after the other (`gqn.figures.nextview`)."""
+        if scene.above and self.config.query == "overhead":
+            raise BadInput("this run has learnt to draw maps alone, and cannot imagine what a camera in the maze sees")
         context, _ = self._known(q.dataset, q.scene, q.context)
         places, probes = scene.places()
         total = len(places.pose)

@@ -11,10 +11,10 @@ const KEYS = {
   left: ["turn", -1], right: ["turn", 1],
 };
 const MOTIONS = { // how cameras move: what to say of it
-  sphere: "Drag to turn the camera about the object, which the network has not seen from here.",
-  ring: "Drag to send the camera around the room, to where the network has not been.",
-  around: "Drag to move the camera around the arm, up and down; W and S bring it nearer and farther.",
-  walk: "Drag sideways to look around, up and down to walk; or W A S D and arrow keys.",
+  sphere: "Drag to see the object from where the network has not.",
+  ring: "Drag to go around the room, to where the network has not been.",
+  around: "Drag to go around the arm, up and down; W and S: nearer, farther.",
+  walk: "Drag sideways to look, up and down to walk; or W A S D and arrows.",
 };
 
 const state = { dataset: "", scene: 0, context: [0, 1], camera: null, seed: 0, step: 0 };
@@ -112,9 +112,11 @@ function told(message) {
   say("");
   $("run").textContent = run.run;
   document.title = `${run.run} – gqn view`;
-  $("dataset").replaceChildren(...run.datasets.map((name) => {
-    const own = name === run.dataset && run.datasets.length > 1;
-    return new Option(name.replaceAll("_", " ") + (own ? " (trained on)" : ""), name);
+  const others = run.datasets.filter((name) => name !== run.dataset);
+  $("dataset").replaceChildren(...[["trained on", [run.dataset]], ["never met", others]].map(([label, names]) => {
+    const group = Object.assign(document.createElement("optgroup"), { label });
+    group.append(...names.map((name) => new Option(name.replaceAll("_", " "), name)));
+    return group;
   }));
   $("step").max = run.steps;
   $("samples").replaceChildren(...tiles());
@@ -126,6 +128,7 @@ function told(message) {
 function answered(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  if (header.error) return told(header);
   const parts = {};
   let at = 4 + length;
   for (const [name, shape] of header.parts) {
@@ -147,12 +150,13 @@ function showScene(header, parts) {
   say("");
   $("dataset").value = state.dataset;
   $("scene").value = state.scene;
-  $("how").textContent = MOTIONS[place.motion];
+  $("how").textContent = place.maps ? "It has learnt to draw the map alone: other pictures of it mean nothing." : MOTIONS[place.motion];
+  $("gain").disabled = place.maps;
   $("pad").hidden = place.motion !== "walk";
   $("above").hidden = !place.above;
   $("map-about").textContent = (place.motion === "sphere"
-    ? "The sphere of cameras, unrolled." : "The scene from above.") +
-    " Click to go there. Colour will say how much a view from there should tell, given what is seen.";
+    ? "All cameras, their sphere unrolled. " : "All cameras, from above. ") +
+    "Click to go there. The gain: how much a view from there should tell.";
   $("beyond").textContent = "";
   showViews();
   look();
@@ -171,7 +175,7 @@ function showView(header, parts) {
   document.querySelector(".none").hidden = known;
   $("add").disabled = !known || state.camera === "above" || state.context.length >= run.most || seen(state.camera);
   $("mse").textContent = known ? header.mse.toFixed(4) : "–";
-  $("psnr").textContent = known ? header.psnr.toFixed(1) : "–";
+  $("psnr").textContent = known ? `${header.psnr.toFixed(1)} dB` : "–";
   markHere();
   drawMap();
   if (wanted) look();
@@ -187,7 +191,7 @@ function showSamples(header, parts) {
   if (header.kl) {
     const most = Math.max(...header.kl, 0.5);
     const total = header.kl.reduce((a, b) => a + b, 0);
-    $("surprise").textContent = total.toFixed(1);
+    $("surprise").textContent = `${total.toFixed(1)} nats`;
     $("kl").setAttribute("aria-label", header.kl.map((x, i) => `step ${i + 1}: ${x.toFixed(1)} nats`).join(", "));
     $("kl").replaceChildren(...header.kl.map((x, i) => {
       const bar = document.createElement("i");
@@ -204,7 +208,7 @@ function showSamples(header, parts) {
   if (parts.mean) {
     paint(canvases[run.samples], parts.mean);
     paint(canvases[run.samples + 1], parts.spread);
-    $("spread").textContent = `spread ±${header.spread.toFixed(1)} of 255`;
+    $("spread").textContent = `spread: ±${header.spread.toFixed(1)} of 255`;
     document.body.dataset.settled = header.id; // all that was asked for is on the page
   }
 }
@@ -318,7 +322,7 @@ function paintMap() {
   const canvas = $("map"), sphere = place.motion === "sphere";
   reach = Math.max(1.15, ...place.poses.map((p) => 1.1 * Math.max(Math.abs(p[0]), Math.abs(p[1]))));
   const css = getComputedStyle(document.documentElement), tint = (name) => css.getPropertyValue(name).trim();
-  const scale = window.devicePixelRatio || 1, w = canvas.clientWidth, h = sphere ? Math.round(w * 0.62) : w;
+  const scale = window.devicePixelRatio || 1, w = canvas.clientWidth, h = sphere ? Math.round(w * 0.72) : w;
   if (canvas.width !== Math.round(w * scale) || canvas.height !== Math.round(h * scale)) {
     canvas.width = Math.round(w * scale);
     canvas.height = Math.round(h * scale);
@@ -336,7 +340,7 @@ function paintMap() {
     const plan = Object.assign(document.createElement("canvas"), {});
     paint(plan, images.plan);
     const side = w / reach;
-    pen.globalAlpha = 0.55;
+    pen.globalAlpha = 0.4;
     pen.drawImage(plan, (w - side) / 2, (h - side) / 2, side, side);
     pen.globalAlpha = 1;
   }
@@ -357,10 +361,10 @@ function paintMap() {
       pen.stroke();
     }
   }
-  if (!sphere) for (const { pose, gain } of gains) mark(pose, shade(gain), null, 7);
+  if (!sphere) for (const { pose, gain } of gains) mark(pose, shade(gain), null, 6);
   place.poses.forEach((pose, i) => { if (!seen(i)) mark(pose, null, sphere && gains.length ? "#fff" : tint("--unseen"), 5); });
-  for (const where of state.context) mark(poseOf(where), tint("--accent"), "#fff", 6.5);
-  if (here && state.camera !== "above") mark(here, tint("--camera"), "#fff", 8, true);
+  for (const where of state.context) mark(poseOf(where), tint("--accent"), "#fff", sphere ? 6.5 : 9);
+  if (here && state.camera !== "above") mark(here, tint("--camera"), "#fff", sphere ? 8 : 10, true);
 
   function mark(pose, fill, stroke, size, cone) {
     const [u, v] = onMap(pose), x = u * w, y = v * h;
@@ -399,7 +403,7 @@ function field(low, high) { // the gain between the places: a mean, weighted by 
       sum += near * gain;
       weight += near;
     }
-    const confidence = Math.min(1, weight * 2);
+    const confidence = $("progress").hidden ? 1 : Math.min(1, weight * 2);
     picture.data.set([...colour((sum / weight - low) / Math.max(high - low, 1e-9)), 255 * confidence], 4 * (row * w + column));
   }
   const canvas = Object.assign(document.createElement("canvas"), { width: w, height: h });
@@ -433,6 +437,8 @@ function refreshGain() {
   drawMap();
 }
 
+const nats = (x) => (x < 1 ? x.toFixed(3) : x.toFixed(1));
+
 function stopGain() {
   $("gain").setAttribute("aria-pressed", "false");
   $("progress").hidden = true;
@@ -443,8 +449,8 @@ function showGain({ pose, gain, done, total }) {
   $("progress").value = done / total;
   $("progress").hidden = done === total;
   const values = gains.map((g) => g.gain);
-  $("low").textContent = Math.min(...values).toFixed(1);
-  $("high").textContent = `${Math.max(...values).toFixed(1)} nats`;
+  $("low").textContent = nats(Math.min(...values));
+  $("high").textContent = `${nats(Math.max(...values))} nats`;
   $("scale").hidden = false;
   $("best").disabled = done < total;
   drawMap();
@@ -639,16 +645,16 @@ function paint(canvas, { bytes, shape }) {
 const clear = (canvas) => canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
 
 function tiles() {
-  const names = [...Array(run.samples).keys()].map((i) => (i ? `${i + 1}` : "1, above"));
-  return [...names, "mean of all", "spread"].map((name, i) => {
+  const names = [...Array(run.samples).keys()].map((i) => `${i + 1}`);
+  return [...names, "mean", "spread"].map((name, i) => {
     const figure = document.createElement("figure"), canvas = document.createElement("canvas");
     const caption = document.createElement("figcaption");
     caption.textContent = name;
     if (i > run.samples) caption.id = "spread";
     if (i >= run.samples) figure.className = "sum";
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", i < run.samples ? `draw ${i + 1}` : name);
-    figure.append(canvas, caption);
+    canvas.setAttribute("aria-label", i < run.samples ? `draw ${name}` : name);
+    figure.append(canvas, ...(i < run.samples ? [] : [caption]));
     return figure;
   });
 }
@@ -661,7 +667,7 @@ function speed(delay) {
   arrivals = [...arrivals.filter((at) => now - at < 1000), now];
   delays = [...delays.slice(-59), delay];
   const median = [...delays].sort((a, b) => a - b)[delays.length >> 1];
-  $("speed").textContent = `${arrivals.length > 1 ? `${arrivals.length} pictures in the last second, ` : ""}${median.toFixed(0)} ms from camera to picture`;
+  if (delays.length > 5) $("speed").textContent = `${arrivals.length > 1 ? `${arrivals.length} pictures in the last second, ` : ""}${median.toFixed(0)} ms from camera to picture`;
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawMap);

@@ -11,13 +11,12 @@ elsewhere could have its own name resolved to us), and beyond this machine it ne
 import asyncio
 import hmac
 import ipaddress
-import json
 import logging
 import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import errorcode
@@ -30,7 +29,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from gqn.errors import BadInput
 from gqn.viewer import wire
-from gqn.viewer.answers import Answers
+from gqn.viewer.answers import Answer, Answers
 
 CLIENTS = 16  # sockets at a time
 CONNECTIONS = 64  # of any kind
@@ -87,7 +86,8 @@ class Server:
             self.listener = await asyncio.get_running_loop().create_server(self._connect, self.host, self.port)
         except (OSError, OverflowError) as error:
             await self.runner.cleanup()
-            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno in errorcode else error
+            code: Any = getattr(error, "errno", None)
+            reason = os.strerror(code) if code in errorcode else error
             advice = "choose another with --port, or --port 0 for any that is free"
             raise BadInput(f"cannot listen on {self.host}, port {self.port} ({reason}): {advice}") from error
         self.port = self.listener.sockets[0].getsockname()[1]
@@ -183,21 +183,21 @@ class Lane:
                     message = await loop.run_in_executor(self.server.worker, partial(_next, question, parts))
                     if message is None:
                         break
-                    await (self.client.send_str if isinstance(message, str) else self.client.send_bytes)(message)
+                    await self.client.send_bytes(message)
                     self.last = loop.time()
 
 
-def _next(question: wire.Question, parts: Any) -> bytes | str | None:
+def _next(question: wire.Question, parts: Iterator[Answer]) -> bytes | None:
     """The message with the next part of an answer, or with what is wrong; None if it is over."""
     about = {"about": question.about, "id": question.id}
     try:
         part = next(parts, None)
         return None if part is None else wire.answer(about | part[0], part[1])
     except BadInput as error:
-        return json.dumps(about | {"error": str(error)})
+        return wire.answer(about | {"error": str(error)}, {})
     except Exception:
         log.exception("while answering %s", question)
-        return json.dumps(about | {"error": "the server failed; its window says how"})
+        return wire.answer(about | {"error": "the server failed; its window says how"}, {})
 
 
 class _Refusal(asyncio.Protocol):
