@@ -114,7 +114,7 @@ def browser(address: str, seconds: float, chromium: str) -> dict[str, float]:
         page = opened.new_page(viewport={"width": 1280, "height": 800})
         page.add_init_script(WATCH)
         page.goto(address)
-        page.wait_for_function("document.body.dataset.settled")
+        page.wait_for_function("() => document.body.dataset.settled")
         box = page.locator("#sample").bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(x, y)
@@ -136,7 +136,7 @@ def main() -> None:
     add("--seconds", type=float, default=10, help="of dragging (default: %(default)s)")
     add("--clients", type=int, default=4, help="at once (default: %(default)s)")
     add("--crowd-seconds", type=float, default=120, help="of them (default: %(default)s)")
-    add("--threads", type=int, default=torch.get_num_threads(), help="of the server (default: %(default)s)")
+    add("--threads", type=int, default=max(1, torch.get_num_threads() - 1), help="of the model (default: %(default)s)")
     add("--no-browser", action="store_true")
     add("--toy", action="store_true", help="at a size that takes no time, to see that all of it runs")
     add("--json", type=Path, help="also write the figures here")
@@ -152,9 +152,8 @@ def main() -> None:
             (run / checkpoint.CONFIG).write_text(config.as_json(settings))
             checkpoint.save_weights(run, checkpoint.build(settings))
         program = "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", program, "view", str(run), "--port", "0"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        command = [sys.executable, "-c", program, "view", str(run), "--port", "0", "--threads", str(given.threads)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 address = server.stdout.readline().split()[1]
                 figures = {

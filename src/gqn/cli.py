@@ -254,6 +254,7 @@ def view(argv: list[str]) -> int:
     add("--data", metavar="DIR", help="show the scenes of files, in a folder or at an address, and not rendered ones")
     add("--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for")
     add("--port", type=_whole, default=8000, help="0: any that is free (default: %(default)s)")
+    add("--threads", type=_positive, metavar="N", help="of the model (default: all but one, which the browser needs)")
     add("--token", help="what the page's address must hold (beyond this machine, by default: a new random one)")
     given = parser.parse_args(argv)
     try:
@@ -263,10 +264,13 @@ def view(argv: list[str]) -> int:
 
     import asyncio
 
+    import torch
+
     from gqn import checkpoint
     from gqn.viewer.answers import Answers
     from gqn.viewer.server import Server, serve
 
+    torch.set_num_threads(given.threads or max(1, torch.get_num_threads() - 1))
     config, model = checkpoint.load(given.run)
     answers = Answers(given.run.name, config, model, given.data)
     server = Server(answers, given.host, given.port, given.token)

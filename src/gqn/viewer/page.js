@@ -437,8 +437,6 @@ function refreshGain() {
   drawMap();
 }
 
-const nats = (x) => (x < 1 ? x.toFixed(3) : x.toFixed(1));
-
 function stopGain() {
   $("gain").setAttribute("aria-pressed", "false");
   $("progress").hidden = true;
@@ -449,8 +447,9 @@ function showGain({ pose, gain, done, total }) {
   $("progress").value = done / total;
   $("progress").hidden = done === total;
   const values = gains.map((g) => g.gain);
-  $("low").textContent = nats(Math.min(...values));
-  $("high").textContent = `${nats(Math.max(...values))} nats`;
+  const [low, high] = [Math.min(...values), Math.max(...values)], digits = high < 1 ? 3 : 1;
+  $("low").textContent = low.toFixed(digits);
+  $("high").textContent = `${high.toFixed(digits)} nats`;
   $("scale").hidden = false;
   $("best").disabled = done < total;
   drawMap();
