@@ -282,6 +282,19 @@ def test_a_link_shows_the_same(opened, site, answers):
     assert shows_its_link(again, answers)["scene"] == 9
 
 
+def test_a_link_to_nowhere_says_so(opened, site, answers):
+    page = opened(site + "#scene=-1")
+    for where in ("camera=nan", f"data={TINY.dataset_name}&seen=15", "data=nothing", None):
+        assert "This link cannot be shown" in page.locator("#status").text_content()
+        assert shows_its_link(page, answers)["scene"] == 0
+        if where:
+            with settling(page):
+                page.evaluate("where => { location.hash = where; }", where)
+    with settling(page):
+        page.get_by_role("button", name="Next scene").click()
+    assert page.locator("#status").text_content() == ""
+
+
 def test_saving(opened, site):
     page = opened(site)
     with page.expect_download() as picture:
@@ -318,11 +331,11 @@ def test_stored_scenes_say_where_the_truth_is_not_known(opened, tmp_path):
     answers = Answers("tiny", TINY, checkpoint.build(TINY).eval(), str(tmp_path))
     with serving(answers) as server:
         page = opened(server.url)
-        assert page.locator(".none").is_hidden()
+        assert page.locator(".none").first.is_hidden()
         shows_its_link(page, answers)
         with settling(page):
             drag(page, 50, 0)
-        assert page.locator(".none").is_visible()
+        assert page.locator(".none").first.is_visible()
         assert page.get_by_role("button", name="Show it the truth from here").is_disabled()
         shows_its_link(page, answers)
         page.context.close()

@@ -27,7 +27,8 @@ let socket, ids = 0;
 let wanted = false; // a picture that has not been asked for yet
 let waiting = null; // the question under way: {id, about, at}
 let latest = {}; // the newest id of each kind of question
-let resting, linking, images = {};
+let linked = location.hash.length > 1; // whether the scene to be shown is from a link
+let resting, images = {};
 
 // ---------------------------------------------------------------- questions
 
@@ -106,6 +107,10 @@ function told(message) {
     if (!message.id || message.id === waiting?.id) waiting = null;
     if (message.about === "gain") stopGain();
     $("orbit").disabled = false;
+    if (linked && !place) { // to somewhere that is not there
+      change({ dataset: run.dataset, scene: 0, seed: 0, step: 0 });
+      say(`This link cannot be shown: ${message.error}.`);
+    }
     return;
   }
   run = message;
@@ -121,7 +126,6 @@ function told(message) {
   $("step").max = run.steps;
   $("samples").replaceChildren(...tiles());
   if (!state.dataset) Object.assign(state, { dataset: run.dataset }, fromLink());
-  stepShown();
   open();
 }
 
@@ -145,11 +149,12 @@ function showScene(header, parts) {
   waiting = null;
   place = header;
   images = parts;
+  linked = false;
   state.camera ??= header.start;
   here = null;
-  say("");
   $("dataset").value = state.dataset;
   $("scene").value = state.scene;
+  stepShown();
   $("how").textContent = place.maps ? "It has learnt to draw the map alone: other pictures of it mean nothing." : MOTIONS[place.motion];
   $("gain").disabled = place.maps;
   $("pad").hidden = place.motion !== "walk";
@@ -172,7 +177,7 @@ function showView(header, parts) {
   const known = "truth" in parts;
   for (const name of ["truth", "difference"]) if (known) paint($(name), parts[name]);
   if (!known) for (const name of ["truth", "difference"]) clear($(name));
-  document.querySelector(".none").hidden = known;
+  for (const note of document.querySelectorAll(".none")) note.hidden = known;
   $("add").disabled = !known || state.camera === "above" || state.context.length >= run.most || seen(state.camera);
   $("mse").textContent = known ? header.mse.toFixed(4) : "–";
   $("psnr").textContent = known ? `${header.psnr.toFixed(1)} dB` : "–";
@@ -299,7 +304,7 @@ function colour(t) {
   return STOPS[i].map((low, c) => Math.round(low + (at - i) * (STOPS[i + 1][c] - low)));
 }
 const forward = ([, , , yaw, pitch]) => [Math.cos(yaw) * Math.cos(pitch), -Math.sin(yaw) * Math.cos(pitch), Math.sin(pitch)];
-const TOP = 1.54; // radians: the steepest pitch
+const TOP = 1.65; // radians: the pitch at the map's edges, beyond the steepest
 let reach = 1.15; // of the plan, in units of camera positions
 
 function onMap(pose) { // in [0, 1]
@@ -553,6 +558,8 @@ function stepShown() {
 
 function change(values) { // to another scene
   Object.assign(state, { context: [0, 1], camera: null }, values);
+  linked = false;
+  say("");
   open();
 }
 $("dataset").onchange = () => change({ dataset: $("dataset").value });
@@ -622,7 +629,7 @@ function fromLink() {
   return values;
 }
 
-window.addEventListener("hashchange", () => { change(fromLink()); stepShown(); });
+window.addEventListener("hashchange", () => { change(fromLink()); linked = true; });
 
 // ---------------------------------------------------------------- drawing
 
