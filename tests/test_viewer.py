@@ -203,6 +203,12 @@ def test_a_run_that_draws_maps_begins_above(model):
         all_of(answers, dataset="mazes", about="gain")
 
 
+def test_a_scene_of_two_views(model):
+    answers = Answers("tiny", replace(TINY, num_views=2, max_context_size=1), model)
+    numbers, parts = one_of(answers, about="scene")
+    assert numbers["start"] == 1 and len(parts["views"]) == 2
+
+
 def test_stored_scenes_have_truth_at_their_views_only(model, tmp_path):
     export(TINY.dataset_name, tmp_path, 4, 4, splits=("test",), workers=0, image_size=16)
     answers = Answers("tiny", TINY, model, str(tmp_path))
@@ -213,6 +219,8 @@ def test_stored_scenes_have_truth_at_their_views_only(model, tmp_path):
     assert one_of(answers)[1].keys() == {"sample"}
     assert "kl" not in all_of(answers, about="samples")[0][0]
     assert len(all_of(answers, about="gain")) == 15 - viewer_answers.PROBES
+    few = Answers("tiny", replace(TINY, num_views=3), model, str(tmp_path))
+    assert len(all_of(few, about="gain")) == 2
     assert all_of(answers, about="orbit")[-1][1]["file"].size > 0
     with pytest.raises(BadInput, match="own views"):
         all_of(answers, context=[0, [0, 0, 0, 1, 0.5]])

@@ -72,7 +72,8 @@ class Scene:
     def places(self) -> tuple[Cameras, Cameras]:
         """Cameras (N,) that one could look from next, and others (P,) whose views one would want to know."""
         if self.description is None:
-            return self.views.cameras[:-PROBES], self.views.cameras[-PROBES:]
+            probes = min(PROBES, len(self.views.frames) // 2)
+            return self.views.cameras[:-probes], self.views.cameras[-probes:]
         drawn = self.family.cameras(rng(heldout.SEED, self.number), self.description, PLACES + PROBES)
         return drawn[:PLACES], drawn[PLACES:]
 
@@ -126,19 +127,17 @@ class Answers:
             _, plan = scene.at(ABOVE)
             assert plan is not None
             parts["plan"] = drawing.images(plan.float() / 255)[0]
-        maps = scene.above and self.config.query == "overhead"
-        yield (
-            {
-                "motion": scene.family.motion,
-                "fov": math.radians(scene.family.fov),
-                "poses": scene.views.cameras.pose.tolist(),
-                "above": scene.above,
-                "anywhere": scene.description is not None,
-                "maps": maps,
-                "start": ABOVE if maps else 2,
-            },
-            parts,
-        )
+        poses = scene.views.cameras.pose.tolist()
+        numbers = {
+            "motion": scene.family.motion,
+            "fov": math.radians(scene.family.fov),
+            "poses": poses,
+            "above": scene.above,
+            "anywhere": scene.description is not None,
+            "maps": self._maps(scene),
+            "start": ABOVE if self._maps(scene) else min(2, len(poses) - 1),
+        }
+        yield numbers, parts
 
     def _view(self, q: Question, scene: Scene) -> Iterator[Answer]:
         """A sample, seen by the camera; beside it, where it is known, the truth."""
@@ -171,7 +170,7 @@ class Answers:
 
     def _gain(self, q: Question, scene: Scene) -> Iterator[Answer]:
         """The predicted information gain of one place after the other (`gqn.figures.nextview`)."""
-        if scene.above and self.config.query == "overhead":
+        if self._maps(scene):
             raise BadInput("this run has learnt to draw maps alone, and cannot imagine what a camera in the maze sees")
         context, _ = self._known(q.dataset, q.scene, q.context)
         places, probes = scene.places()
@@ -206,9 +205,13 @@ class Answers:
             return self.model.steps(representation, cameras[None], _noise(seed))[0, 0, q.step - 1]
         return self.model.sample(representation, cameras[None], _noise(seed))[0, 0]
 
+    def _maps(self, scene: Scene) -> bool:
+        """Whether the run has learnt to draw nothing but the view from above."""
+        return scene.above and self.config.query == "overhead"
+
     def _open(self, dataset: str) -> Source:
         if self.data:
-            return source(**(self.config.scenes("test") | {"data": self.data}))
+            return source(**(self.config.scenes("test") | {"data": self.data, "query": "view", "max_objects": 0}))
         if dataset == self.config.dataset_name:
             return heldout.rendered(self.config)
         return source(dataset, "test", self.config.image_size)

@@ -228,7 +228,8 @@ async def serve(server: Server, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the address."""
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends it less gently
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     async with server:
         ready(server.url)
         await stop.wait()
