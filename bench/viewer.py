@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import forms
-from gqn import checkpoint, config
+from gqn import checkpoint, config, trained
 
 ASKED = {"about": "view", "dataset": "", "scene": 0, "context": [0, 1], "camera": 2, "seed": 0, "step": 0}
 WATCH = """
@@ -102,7 +102,6 @@ def browser(address: str, seconds: float, chromium: str) -> dict[str, float]:
     """A hand that drags the picture in Chromium, in circles."""
     from playwright.sync_api import sync_playwright
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from conftest import CHROMIUM_ARGUMENTS
 
     with sync_playwright() as playwright:
@@ -127,7 +126,7 @@ def browser(address: str, seconds: float, chromium: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser("gqn bench viewer", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("run", nargs="?", type=Path, metavar="RUN", help="run folder")
+    add("run", nargs="?", metavar="RUN", help=trained.RUN)
     add("--preset", choices=config.PRESETS, default="demo", help="without a RUN (default: %(default)s)")
     add("--seconds", type=float, default=10, help="of dragging (default: %(default)s)")
     add("--clients", type=int, default=4, help="at once (default: %(default)s)")
@@ -155,7 +154,7 @@ def main() -> None:
                 figures = {
                     "machine": forms.machine(given),
                     "torch": torch.__version__,
-                    "model": f"{run.name}{', toy' * given.toy}",
+                    "model": f"{trained.name(run)}{', toy' * given.toy}",
                     "socket": summary(*asyncio.run(drag(address, given.seconds))),
                 }
                 if chromium:

@@ -23,8 +23,9 @@ def main(out: str, *runs: str) -> None:
         left.plot(samples, [r["posterior_mse"] for r in val], "--", color=left.lines[-1].get_color(), label="posterior")
         right.plot(samples, [r["kl"] for r in val])
         if (run / "eval.json").exists():
-            floor = json.loads((run / "eval.json").read_text())["rows"]["mean image"]["mse"]["mean"]
-            left.axhline(floor, color="grey", lw=0.8, label="mean image (3 context views)")
+            context, found = next(iter(json.loads((run / "eval.json").read_text())["results"].items()))
+            floor = found["mean image"]["mse"]["mean"]
+            left.axhline(floor, color="grey", lw=0.8, label=f"mean image ({context} context views)")
     left.set(xlabel="thousand training samples", ylabel="MSE", ylim=(0, None), title="validation, 1-4 context views")
     right.set(xlabel="thousand training samples", ylabel="KL (nats per image)", ylim=(0, None))
     left.legend(fontsize=7)

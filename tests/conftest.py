@@ -8,12 +8,35 @@ import pytest
 import torch
 from hypothesis import settings
 
+from gqn import checkpoint
+from gqn import config as configs
+from gqn.config import Config
 from gqn.views import Cameras, Task, Views
 
 settings.register_profile("gqn", deadline=None)  # machines are shared: no timing asserts
 settings.load_profile("gqn")
 torch.set_num_threads(1)  # pytest-xdist has a process per core,
 os.environ["OMP_NUM_THREADS"] = "1"  # and so have the commands that tests start
+
+
+TOY = Config(
+    image_size=16,
+    max_context_size=3,
+    representation="tower",
+    representation_maps=8,
+    num_steps=2,
+    num_recurrent_maps=4,
+    num_canvas_maps=4,
+    kernel_size=3,
+)
+
+
+def made_run(folder, config=TOY):
+    """A run that has not learnt anything."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(configs.as_json(config))
+    checkpoint.save_weights(folder, checkpoint.build(config))
+    return folder
 
 
 def made_up(batch=2, context=3, queries=1, size=16, seed=0):

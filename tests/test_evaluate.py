@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import made_up
+from conftest import TOY, made_run, made_up
 from gqn import checkpoint, cli, curves, results
-from gqn import config as configs
 from gqn.compare import compare
-from gqn.config import Config
 from gqn.data.export import export
 from gqn.errors import BadInput
 from gqn.evaluate import Settings, evaluate, measure, noise
@@ -24,25 +22,7 @@ from gqn.objective import Prediction
 from gqn.results import MEAN_IMAGE, MODEL, NEAREST, Results, stderr
 from gqn.views import Task, Views
 
-TOY = Config(
-    image_size=16,
-    max_context_size=3,
-    representation="tower",
-    representation_maps=8,
-    num_steps=2,
-    num_recurrent_maps=4,
-    num_canvas_maps=4,
-    kernel_size=3,
-)
 SMALL = Settings(context=(1, 2, 4), scenes=7, samples=3, draws=2)
-
-
-def made_run(folder, config=TOY):
-    """A run that has not learnt anything."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(configs.as_json(config))
-    checkpoint.save_weights(folder, checkpoint.build(config))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +140,9 @@ def test_two_ranks_find_what_one_does(run, tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("one sample from the prior") == 2  # of the model and the floors, from one rank
     one, two = results.load(run), results.load(other)
-    assert one.settings == two.settings and (one.tasks == two.tasks).all()
+    made = two.settings["evaluation"]
+    assert "--devices 2" in made["command"] and "2 processes" in made["machine"]
+    assert one.settings | {"evaluation": made} == two.settings and (one.tasks == two.tasks).all()
     for name, values in one.values.items():
         np.testing.assert_allclose(two.values[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
 

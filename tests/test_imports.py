@@ -8,7 +8,7 @@ import gqn
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
-    {"views", "lookup", "files", "drawing", "viewer.wire"},
+    {"views", "lookup", "files", "drawing", "trained", "provenance", "viewer.wire"},
     {"layers", "logs", "objective", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord", "data.fetch"},
@@ -19,9 +19,9 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"metrics", "config"},
     {"checkpoint", "heldout"},
     {"results", "editing"},
-    {"curves"},
+    {"curves", "card"},
     {"evaluate", "figures"},
-    {"train", "compare", "data.commands", "viewer.answers"},
+    {"train", "compare", "data.commands", "export", "onnx", "viewer.answers"},
     {"viewer.server"},
     {"cli"},
 ]

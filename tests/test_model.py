@@ -105,6 +105,20 @@ def test_steps_end_in_the_sample(task):
     torch.testing.assert_close(steps[:, :, 0], model.sample(r, cameras, torch.Generator().manual_seed(5)))
 
 
+def test_noise_can_be_given(task):
+    """That of a generator draws what the generator does; a scene's query takes its own."""
+    model = small({})
+    r, cameras = model.represent(task.context), task.query.cameras
+    noise = model.noise(cameras, torch.Generator().manual_seed(5))
+    assert noise.shape == (3, 2, 1, 3, 4, 4)
+    torch.testing.assert_close(
+        model.sample(r, cameras, noise=noise), model.sample(r, cameras, torch.Generator().manual_seed(5))
+    )
+    one, other = (model.sample(r, cameras, noise=n) for n in (noise, torch.cat([noise[:, :1], -noise[:, 1:]], 1)))
+    torch.testing.assert_close(other[0], one[0])
+    assert (other[1] - one[1]).abs().mean() > 1e-4
+
+
 def test_shared_noise_is_the_noise_of_one_query():
     """Four queries from one place, with noise of their own and with one."""
     model, task = small({}), made_up(queries=1)
@@ -209,6 +223,10 @@ def test_lattice_projects_as_the_cameras_do():
     task = made_up()
     cameras = task.context.cameras[:, 0]
     where, in_view = model._project(cameras)
+    homogeneous = torch.nn.functional.pad(model.lattice.flatten(0, 1), (0, 1), value=1.0)
+    in_camera = torch.einsum("nij,pqj->npqi", cameras.matrix().inverse(), homogeneous)
+    plane = in_camera[..., :2] / in_camera[..., 2:3] / math.tan(math.radians(cameras.fov) / 2)
+    torch.testing.assert_close(where, plane, atol=1e-5, rtol=1e-5)
     origin, rays = cameras.rays(16, 16)
     towards = model.lattice.flatten(0, 1) - origin[:, None, None]
     towards = towards / towards.norm(dim=-1, keepdim=True)  # (2, P P, P, 3)

@@ -67,7 +67,10 @@ def test_what_a_run_leaves(straight):
         "previous.ckpt",
         "best.ckpt",
         "predictions.png",
+        "training.json",
     }
+    took = checkpoint.load_training(straight)
+    assert took["samples"] == 48 and took.keys() >= {"seconds", "command", "version", "commit", "machine"}
     assert not [name for name in names if name.endswith(".part") or name == ".new"]
     assert any(name.startswith("events") for name in names)
     assert [r["step"] for r in records(straight, "val")] == [4, 8, 12]
@@ -102,8 +105,10 @@ def test_stopped_by_a_signal_and_resumed(straight, tmp_path, at_step, signum):
         train(TOY, HERE, tmp_path / "run")
     at_step(-1, None)
     assert not (tmp_path / "run" / "model.safetensors").exists()
+    before = checkpoint.load_state(tmp_path / "run", print)["seconds"]
     train(TOY, HERE, tmp_path / "run")
     assert same_weights(straight, tmp_path / "run")
+    assert records(tmp_path / "run", "train")[-1]["seconds"] > before > 0  # of both parts
 
 
 @pytest.mark.parametrize("moments", [(2,), (5, 9), (11,)])

@@ -1,20 +1,27 @@
 """The viewer's answers against the package's own functions, and its server against people and hostile clients."""
 
 import asyncio
+import io
 import json
 import math
+import os
+import signal
 import socket
 import struct
+import subprocess
+import sys
+import urllib.request
 from dataclasses import replace
 
 import aiohttp
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from conftest import TOY, made_run
 from gqn import checkpoint, drawing, heldout, metrics
 from gqn.cli import main
-from gqn.config import Config
 from gqn.data.export import export
 from gqn.data.sources import source
 from gqn.errors import BadInput
@@ -25,15 +32,7 @@ from gqn.viewer import wire
 from gqn.viewer.answers import Answers
 from gqn.viewer.server import Server
 
-TINY = Config(
-    image_size=16,
-    max_context_size=2,
-    representation="tower",
-    representation_maps=8,
-    num_steps=3,
-    num_recurrent_maps=4,
-    num_canvas_maps=4,
-)
+TINY = replace(TOY, max_context_size=2, num_steps=3)
 ASKED = {
     "about": "view",
     "id": 1,
@@ -163,10 +162,6 @@ def test_a_view_from_here_is_context_like_any_other(answers):
 
 
 def test_an_orbit_is_an_animation(answers):
-    import io
-
-    from PIL import Image
-
     *progress, (numbers, parts) = all_of(answers, about="orbit")
     assert [p["done"] for p, _ in progress] == [1, 2, 3, 4] and numbers["name"].endswith("-3.webp")
     film = Image.open(io.BytesIO(parts["file"].tobytes()))
@@ -533,15 +528,11 @@ def test_local_addresses_are_told_from_others():
 # ------------------------------------------------------------------ the command
 
 
-def test_the_command_says_what_is_wrong(tmp_path, capsys, model):
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["view", str(folder)]) == 2
     assert f"no run folder {folder}" in capsys.readouterr().err
-    folder.mkdir()
-    from gqn import config as configs
-
-    (folder / "config.json").write_text(configs.as_json(TINY))
-    checkpoint.save_weights(folder, model)
+    made_run(folder, TINY)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -554,19 +545,9 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys, model):
     assert main(["view", str(folder), "--data", str(tmp_path)]) == 2
 
 
-def test_the_command_serves_until_it_is_interrupted(tmp_path, model):
-    import os
-    import signal
-    import subprocess
-    import sys
-    import urllib.request
-
-    from gqn import config as configs
-
-    (tmp_path / "config.json").write_text(configs.as_json(TINY))
-    checkpoint.save_weights(tmp_path, model)
+def test_the_command_serves_until_it_is_interrupted(tmp_path):
     program = "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "view", str(tmp_path), "--port", "0"]
+    command = [sys.executable, "-c", program, "view", str(made_run(tmp_path / "run", TINY)), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as view:
         address = view.stdout.readline().split()[1]
         with urllib.request.urlopen(address) as page:

@@ -1,3 +1,28 @@
-"""Generative Query Networks (Eslami et al., Science 2018): train, measure, explain and show them."""
+"""Generative Query Networks (Eslami et al., Science 2018): train, measure, explain and show them.
+
+For a notebook: `load` a model, render a `scene`, compare by `mse` and `psnr`, show a `picture`. They come when they are
+asked for, so that `import gqn` is instant.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+NOTEBOOK = {
+    "load": "gqn.checkpoint",
+    "scene": "gqn.data.sources",
+    "mse": "gqn.metrics",
+    "psnr": "gqn.metrics",
+    "picture": "gqn.drawing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in NOTEBOOK:
+        raise AttributeError(f"module 'gqn' has no attribute {name!r}")
+    return getattr(import_module(NOTEBOOK[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *NOTEBOOK])

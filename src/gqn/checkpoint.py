@@ -3,9 +3,11 @@
 config.json                 the resolved config
 latest.ckpt, previous.ckpt  the last training state, and the one before it
 best.ckpt                   training state at the best validation so far, to go back to by hand
-model.safetensors           final weights
+model.safetensors           final weights, with FORMAT as `gqn_format` in the file's metadata
+training.json               what the training took: samples, seconds, and `gqn.provenance`
 """
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from gqn import config as configs
-from gqn import files
+from gqn import files, trained
 from gqn.config import Config
 from gqn.errors import BadInput
 from gqn.models.gqn import GQN
+from gqn.trained import CONFIG, TRAINING, WEIGHTS
 
 LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
-WEIGHTS, CONFIG, PICTURE = "model.safetensors", "config.json", "predictions.png"
+PICTURE = "predictions.png"
+FORMAT = "1"  # raised when weights of before would mean something else; files of before it was written have none
 
 
 def write(path: Path, write_to: Callable[[Path], Any]) -> None:
@@ -89,29 +93,59 @@ def build(config: Config) -> GQN:
         return GQN(**config.model())
 
 
-def save_weights(folder: Path, model: nn.Module) -> None:
-    """Write the final weights of a run."""
-    write(folder / WEIGHTS, lambda part: save_file(model.state_dict(), part))
+def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+    """Write the final weights of a run, or of a model to give away, as numbers of a type."""
+    weights = {name: weight.to(dtype) for name, weight in model.state_dict().items()}
+    write(folder / WEIGHTS, lambda part: save_file(weights, part, {"gqn_format": FORMAT}))
 
 
-def load(folder: Path, say: Callable[[str], None] = print) -> tuple[Config, GQN]:
-    """Open a run: its config and its model, with its final weights or, while it trains, its last checkpoint's."""
-    if not folder.is_dir():
-        raise BadInput(f"there is no run folder {folder}")
+def save_training(folder: Path, took: dict[str, Any]) -> None:
+    """Write what the training of a run took."""
+    write(folder / TRAINING, lambda part: part.write_text(json.dumps(took, indent=2) + "\n"))
+
+
+def load_training(folder: Path) -> dict[str, Any]:
+    """What the training of a run took; nothing, if it was not recorded."""
+    try:
+        return dict(json.loads((folder / TRAINING).read_text()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{folder / TRAINING} is damaged: {error}") from error
+
+
+def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, GQN]:
+    """Open a model by any of its names (`gqn.trained`): its config, and the model, its parameters frozen.
+
+    It has the final weights of its run or, while that trains, its last checkpoint's; in float32, however they are
+    stored. BadInput if there is no such model, or its files are damaged, of another version, or do not fit together.
+    Nothing that is read is executed.
+    """
+    path = trained.find(run)
+    folder = path.parent
+    weights = read_weights(path) if path.exists() else None  # first: one of another version says so
     config = configs.read(folder / CONFIG)
     model = build(config)
-    path = folder / WEIGHTS
+    if weights is None and (state := load_state(folder, say)) is not None:
+        weights = state["model"]
+        say(f"{folder} is not finished: using its checkpoint after {state['step']} of {config.steps} steps")
+    if weights is None:
+        raise BadInput(f"{folder} holds no weights yet")
     try:
-        if path.exists():
-            weights = load_file(path)
-        elif (state := load_state(folder, say)) is not None:
-            weights = state["model"]
-            say(f"{folder} is not finished: using its checkpoint after {state['step']} of {config.steps} steps")
-        else:
-            raise BadInput(f"{folder} holds no weights yet")
         model.load_state_dict(weights)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} is damaged: {error}") from error
     except RuntimeError as error:
         raise BadInput(f"the weights in {folder} are not of the model that its {CONFIG} describes") from error
-    return config, model.eval()
+    return config, model.eval().requires_grad_(False)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name; BadInput if it is damaged or of another version."""
+    try:
+        with safe_open(path, "pt") as file:
+            version = (file.metadata() or {}).get("gqn_format", FORMAT)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
+    if version != FORMAT:
+        raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")
+    return weights

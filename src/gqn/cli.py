@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gqn import trained
 from gqn.errors import BadInput
 
 USAGE = """usage: gqn COMMAND ...
@@ -19,8 +20,11 @@ Generative Query Networks: train, measure and show them.
   compare RUN RUN ...      put evaluated runs side by side, with significance
   figure NAME RUN          draw a figure of a run, or of a dataset (gqn figure --help)
   view RUN                 see a run think: a page in the browser, served from here
+  export RUN --to FORMAT   write a model to give away: safetensors, onnx, hub
   bench NAME               measure speed: step, sampling, render, loader, viewer
   data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
+
+RUN is a run folder, a .safetensors file, hf://owner/repo, or the name of weights that come with the package: {names}.
 """
 
 
@@ -28,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        print(USAGE.format(names=", ".join(trained.shipped()) or "none yet"), end="")
         return 0 if argv else 2
     command = COMMANDS.get(argv[0])
     try:
@@ -119,7 +123,7 @@ def evaluate(argv: list[str]) -> int:
     """`gqn eval RUN`: tables on the screen, and eval.json, eval.npz and eval.png in the run folder."""
     parser = argparse.ArgumentParser("gqn eval", description="Measure a run on held-out scenes, beside the floors.")
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="run folder")
+    add("run", metavar="RUN", help=trained.RUN)
     add(
         "--context",
         type=_numbers,
@@ -153,13 +157,14 @@ def evaluate(argv: list[str]) -> int:
     )
     if found := evaluate(given.run, settings):
         results.show(found)
+        print(trained.beside(given.run) / "eval.json")
     return 0
 
 
 def compare(argv: list[str]) -> int:
     """`gqn compare RUN RUN ...`: evaluated runs side by side."""
     parser = argparse.ArgumentParser("gqn compare", description="Evaluated runs side by side, against the first.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, after gqn eval")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"after gqn eval: {trained.RUN}")
     given = parser.parse_args(argv)
 
     from gqn.compare import compare, show
@@ -181,8 +186,8 @@ def figure(argv: list[str]) -> int:
     module = lookup.load("figures", argv[0])
     keep = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(f"gqn figure {argv[0]}", description=module.__doc__, formatter_class=keep)
-    parser.add_argument("subject", help="a dataset's name" if module.SUBJECT == "dataset" else "run folder")
-    parser.add_argument("--out", type=Path, help="picture (default: RUN/NAME.png, DATASET.png), or animation")
+    parser.add_argument("subject", help="a dataset's name" if module.SUBJECT == "dataset" else trained.RUN)
+    parser.add_argument("--out", type=Path, help="picture (default: NAME.png beside RUN, DATASET.png), or animation")
     options = {
         name: p.default for name, p in inspect.signature(module.compute).parameters.items() if p.default != p.empty
     }
@@ -197,8 +202,8 @@ def figure(argv: list[str]) -> int:
     else:
         from gqn import checkpoint
 
-        subject = checkpoint.load(Path(given.subject))
-        out = given.out or Path(given.subject) / f"{argv[0]}.png"
+        subject = checkpoint.load(given.subject)
+        out = given.out or trained.beside(given.subject) / f"{argv[0]}.png"
     _draw(module, lambda: module.compute(*subject, **{name: getattr(given, name) for name in options}), out)
     return 0
 
@@ -238,6 +243,35 @@ def _draw(module: Any, compute: Callable[[], dict[str, Any]], out: Path) -> None
         keep(film, drawing.animation(module.frames(arrays), film.suffix.lower()))
 
 
+def export(argv: list[str]) -> int:
+    """`gqn export RUN --to safetensors | onnx | hub`: a model to give away."""
+    about = "Write a model to give away: a folder with a model card, the same as a repository on the hub, or a sampler."
+    parser = argparse.ArgumentParser("gqn export", description=about)
+    add = parser.add_argument
+    add("run", metavar="RUN", help=trained.RUN)
+    add("--to", required=True, choices=("safetensors", "onnx", "hub"), help="what to write, or where to")
+    add("--out", type=Path, metavar="DIR", help="folder (default: export/NAME, NAME that of RUN)")
+    add("--dtype", choices=("f32", "bf16"), default="f32", help="numbers of safetensors (default: %(default)s)")
+    add("--repo", metavar="OWNER/NAME", help="repository on the hub, made if it is not there")
+    given = parser.parse_args(argv)
+    if bool(given.repo) != (given.to == "hub"):
+        raise BadInput("--to hub and --repo OWNER/NAME go together")
+
+    out = given.out or Path("export") / trained.name(given.run)
+    if given.to == "onnx":
+        from gqn import onnx
+
+        print(onnx.export(given.run, out))
+        return 0
+    from gqn import export
+
+    if given.to == "hub":
+        print(export.upload(given.run, out, given.dtype, given.repo))
+    else:
+        print(export.export(given.run, out, given.dtype))
+    return 0
+
+
 def data(argv: list[str]) -> int:
     """`gqn data download | render | export | info | verify`: files of scenes, in the released format."""
     from gqn.data import commands
@@ -250,7 +284,7 @@ def view(argv: list[str]) -> int:
     about = "See a run think: drag a camera around a scene that it has seen twice. Open the address in a browser."
     parser = argparse.ArgumentParser("gqn view", description=about)
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="run folder")
+    add("run", metavar="RUN", help=trained.RUN)
     add("--data", metavar="DIR", help="show the scenes of files, in a folder or at an address, and not rendered ones")
     add("--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for")
     add("--port", type=_whole, default=8000, help="0: any that is free (default: %(default)s)")
@@ -272,7 +306,7 @@ def view(argv: list[str]) -> int:
 
     torch.set_num_threads(given.threads or max(1, torch.get_num_threads() - 1))
     config, model = checkpoint.load(given.run)
-    answers = Answers(given.run.name, config, model, given.data)
+    answers = Answers(trained.name(given.run), config, model, given.data)
     server = Server(answers, given.host, given.port, given.token)
     asyncio.run(serve(server, lambda url: print(f"open {url} (Ctrl-C stops)", flush=True)))
     return 0
@@ -322,6 +356,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": evaluate,
     "compare": compare,
     "figure": figure,
+    "export": export,
     "data": data,
     "view": view,
     "bench": bench,

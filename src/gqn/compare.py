@@ -44,7 +44,7 @@ class Comparison:
     differences: list[dict[str, Difference]]  # of each run but the first
 
 
-def compare(folders: Sequence[Path]) -> list[Comparison]:
+def compare(names: Sequence[str | Path]) -> list[Comparison]:
     """Compare runs by their last evaluations, for each number of context views that all of them have.
 
     If they share tasks (scene, query and context views), everything is of those, and paired: the standard error of a
@@ -53,17 +53,17 @@ def compare(folders: Sequence[Path]) -> list[Comparison]:
 
     Raises BadInput for less than two runs, one that was not evaluated, or data that do not compare.
     """
-    if len(folders) < 2:
+    if len(names) < 2:
         raise BadInput("give two runs or more: gqn compare RUN RUN ...")
-    runs = [results.load(folder) for folder in folders]
-    for folder, run in zip(folders, runs, strict=True):
+    runs = [results.load(name) for name in names]
+    for name, run in zip(names, runs, strict=True):
         if subject(run) != subject(runs[0]):
             raise BadInput(
-                f"{folder} was evaluated on {subject(run)}, {folders[0]} on {subject(runs[0])}: these do not compare"
+                f"{name} was evaluated on {subject(run)}, {names[0]} on {subject(runs[0])}: these do not compare"
             )
     contexts = sorted(set.intersection(*(set(run.contexts) for run in runs)))
     if not contexts:
-        each = "; ".join(f"{f}: {', '.join(map(str, r.contexts))}" for f, r in zip(folders, runs, strict=True))
+        each = "; ".join(f"{f}: {', '.join(map(str, r.contexts))}" for f, r in zip(names, runs, strict=True))
         raise BadInput(f"no number of context views was evaluated in all runs ({each}): gqn eval RUN --context M,...")
     return [_compared(runs, context) for context in contexts]
 
@@ -95,11 +95,11 @@ def difference(first: NDArray[np.float64], other: NDArray[np.float64], paired: b
     return Difference(float(other.mean() - first.mean()), error)
 
 
-def show(folders: Sequence[Path], found: list[Comparison]) -> None:
+def show(names: Sequence[str | Path], found: list[Comparison]) -> None:
     """Print a table for each number of context views."""
-    first = results.load(folders[0])
-    for number, folder in enumerate(folders, 1):
-        console.print(f"run {number}: {folder}", markup=False)
+    first = results.load(names[0])
+    for number, name in enumerate(names, 1):
+        console.print(f"run {number}: {name}", markup=False)
     for one in found:
         columns = [("run 1", cells(one.summaries[0]))]
         for number, (of, minus) in enumerate(zip(one.summaries[1:], one.differences, strict=True), 2):

@@ -79,6 +79,11 @@ def sheet(groups: Sequence[Group], rows: Sequence[str] | None = None, side: int 
     return canvas
 
 
+def picture(**columns: Tensor) -> Image.Image:
+    """A sheet of frames (R, C, 3, H, W), float in [0, 1], each under its name: a row for each scene."""
+    return sheet([Group(name.replace("_", " "), images(frames)) for name, frames in columns.items()])
+
+
 def below(*pictures: Image.Image) -> Image.Image:
     """Pictures one below the other."""
     canvas = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")

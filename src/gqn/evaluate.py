@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gqn import checkpoint, ranks
+from gqn import checkpoint, ranks, trained
 from gqn.curves import plot
 from gqn.data.sources import Rendered, source
 from gqn.data.stored import ADVICE, Stored
@@ -19,6 +19,7 @@ from gqn.logs import Reporter, console
 from gqn.metrics import bits_per_dimension, importance_bound, of_samples
 from gqn.models.floors import MeanImage, Nearest
 from gqn.objective import Model, elbo
+from gqn.provenance import provenance
 from gqn.results import MEAN_IMAGE, MODEL, NEAREST, Results
 from gqn.views import Task, Views
 from gqn.visibility import seen
@@ -43,8 +44,8 @@ class Settings:
     devices: int = 1  # GPUs, or CPU processes
 
 
-def evaluate(folder: Path, settings: Settings = Settings()) -> Results | None:
-    """Evaluate a run and write eval.json, eval.npz and curves, eval.png, into its folder.
+def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None = None) -> Results | None:
+    """Evaluate a run and write eval.json, eval.npz and curves, eval.png, beside it, or into the folder `out`.
 
     A scene is asked one query, the same whatever the number of context views, and fewer context views are the first of
     more: curves over them are paired. It is answered alone, with noise that is a function of the scene, so that
@@ -54,7 +55,9 @@ def evaluate(folder: Path, settings: Settings = Settings()) -> Results | None:
     the context views do not fit into a scene.
     """
     ranks.check(settings.gpu, settings.devices)
-    config, model = checkpoint.load(folder)
+    config, model = checkpoint.load(run)
+    took = checkpoint.load_training(trained.find(run).parent)
+    out = out or trained.beside(run)
     name, data = settings.dataset or config.dataset_name, config.data if settings.data is None else settings.data
     where = {"name": name, "data": data or None, "hold_out": False, "skip_damaged": settings.skip_damaged}
     held_out, training = (source(**(config.scenes(split) | where)) for split in ("test", "train"))
@@ -102,14 +105,16 @@ def evaluate(folder: Path, settings: Settings = Settings()) -> Results | None:
                 "samples": settings.samples,
                 "draws": settings.draws,
                 "seed": SEED,
+                "evaluation": {"run": str(run)} | provenance(settings.gpu, settings.devices),
+                "training": took,
             },
             np.array([[t.scene, *t.query, *t.context] for t in tasks]),
             dict(zip(found[0], values.T.numpy(), strict=True)),
         )
-        results.save(folder)
-        (folder / "eval.png").unlink(missing_ok=True)  # of an evaluation before
+        results.save(out)
+        (out / "eval.png").unlink(missing_ok=True)  # of an evaluation before
         if len(contexts) > 1:
-            checkpoint.write(folder / "eval.png", lambda part: plot(results).savefig(part, format="png", dpi=110))
+            checkpoint.write(out / "eval.png", lambda part: plot(results).savefig(part, format="png", dpi=110))
         return results
 
 

@@ -19,7 +19,7 @@ class Fixed(NamedTuple):
     """What the steps of a ConvLSTM have in common."""
 
     gates: Tensor  # (N, 4 hidden, h, w): the shares of the constant inputs, biases included
-    kernels: list[Tensor]  # of the changing inputs and the hidden state
+    kernel: Tensor  # of the changing inputs and the hidden state
 
 
 class ConvLSTM(nn.Module):
@@ -31,31 +31,35 @@ class ConvLSTM(nn.Module):
 
     def __init__(self, constant: Sequence[int], changing: Sequence[int], hidden: int, kernel: int):
         super().__init__()
-        self.groups = [*constant, *changing, hidden]
-        self.gates = nn.Conv2d(sum(self.groups), 4 * hidden, kernel, padding=kernel // 2)
+        self.constant, self.changing = list(constant), [*changing, hidden]
+        channels = sum(self.constant) + sum(self.changing)
+        self.gates = nn.Conv2d(channels, 4 * hidden, kernel, padding=kernel // 2)
 
     def fixed(self, constant: Sequence[Tensor], n: int, size: int) -> Fixed:
         """Given the constant inputs, each (B, channels, size, size), or 1 x 1 if it is the same everywhere.
 
         B divides n: each of an input's B stands for n / B in a row.
         """
-        kernels = self.gates.weight.split(self.groups, 1)
+        *kernels, changing = self.gates.weight.split([*self.constant, sum(self.changing)], 1)
         gates = cast(Tensor, self.gates.bias)[:, None, None]
-        for x, kernel in zip(constant, kernels, strict=False):
+        for x, kernel in zip(constant, kernels, strict=True):
             one = x.shape[-1] == 1
             share = uniform(x, kernel, size) if one else F.conv2d(laid_out(x), laid_out(kernel), padding="same")
-            gates = gates + share.repeat_interleave(n // len(share), 0)
-        return Fixed(gates, [laid_out(kernel) for kernel in kernels[len(constant) :]])
+            gates = gates + share.repeat_interleave(n // share.shape[0], 0)  # len() would fix it in an exported graph
+        return Fixed(gates, laid_out(changing))
 
     def forward(self, fixed: Fixed, changing: Sequence[Tensor | None], state: State | None) -> State:
         """One step from state (h, c), each (N, hidden, h, w); gates in the order input, forget, output, candidate.
 
         None is what is zero everywhere: it is left out.
         """
-        gates = fixed.gates
-        for x, kernel in zip([*changing, state[0] if state else None], fixed.kernels, strict=True):
-            if x is not None:
-                gates = gates + F.conv2d(laid_out(x), kernel, padding="same")
+        gates, kernel = fixed.gates, fixed.kernel
+        inputs = [*changing, state[0] if state else None]
+        if present := [laid_out(x) for x in inputs if x is not None]:
+            if len(present) < len(inputs):
+                parts = zip(inputs, kernel.split(self.changing, 1), strict=True)
+                kernel = laid_out(torch.cat([part for x, part in parts if x is not None], 1))
+            gates = gates + F.conv2d(torch.cat(present, 1), kernel, padding="same")
         i, f, o, g = gates.chunk(4, 1)
         cell = i.sigmoid() * g.tanh()
         if state:

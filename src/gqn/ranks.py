@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -35,6 +36,8 @@ def launch(gpu: bool, devices: int, plugins: list[Any] | None = None, num_nodes:
     check(gpu, devices)
     fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=devices, num_nodes=num_nodes, plugins=plugins)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # A channels-last gradient of a 1 x 1 kernel is the same memory; DDP says so for every process.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     fabric.launch()
     return fabric
 

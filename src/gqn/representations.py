@@ -153,11 +153,8 @@ class Lattice(nn.Module):
 
     def _project(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Where lattice points fall in the images, (N, P P, P, 2) in -1..1, and whether they do, (N, 1, P P, P)."""
-        world_to_camera = cameras.matrix().inverse()[:, None, None]
-        points = self.lattice.flatten(0, 1)[None, :, :, :, None]
-        right, down, forward = (
-            (world_to_camera[..., :3, :3] @ points)[..., 0].add(world_to_camera[..., :3, 3]).unbind(-1)
-        )
+        offset = self.lattice.flatten(0, 1) - cameras.pose[:, None, None, :3]
+        right, down, forward = (offset @ cameras.matrix()[:, None, :3, :3]).unbind(-1)  # R^T (point - place)
         where = torch.stack([right, down], -1) / forward.clamp(min=1e-3)[..., None]
         where = where / math.tan(math.radians(cameras.fov) / 2)
         in_view = (forward > 1e-3) & (where.abs() < 1).all(-1)

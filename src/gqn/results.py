@@ -17,7 +17,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from gqn import checkpoint
+from gqn import checkpoint, trained
 from gqn.errors import BadInput
 from gqn.logs import console
 from gqn.metrics import RATIOS
@@ -119,18 +119,17 @@ class Results:
         checkpoint.write(folder / "eval.json", lambda part: part.write_text(text))
 
 
-def load(folder: Path) -> Results:
+def load(run: str | Path) -> Results:
     """The last evaluation of a run. Raises BadInput if there is none, or it cannot be read."""
-    if not folder.is_dir():
-        raise BadInput(f"there is no run folder {folder}")
+    folder = trained.beside(run)
     try:
         with np.load(folder / "eval.npz") as file:
             values = {name: file[name] for name in file.files}
         return Results(json.loads(str(values.pop("settings"))), values.pop("tasks"), values)
     except FileNotFoundError as error:
-        raise BadInput(f"{folder} has not been evaluated: gqn eval {folder}") from error
+        raise BadInput(f"{run} has not been evaluated: gqn eval {run}") from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{folder}/eval.npz is damaged ({error}): gqn eval {folder} makes it again") from error
+        raise BadInput(f"{folder}/eval.npz is damaged ({error}): gqn eval {run} makes it again") from error
 
 
 def stderr(values: NDArray[np.float64]) -> float:
@@ -175,6 +174,12 @@ def show(results: Results) -> None:
     )
     if contexts[-1] > most:
         console.print(f"* more context views than in training, which had at most {most}")
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
 
 
 def cells(of: Summary) -> dict[str, str]:

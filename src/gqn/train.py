@@ -25,6 +25,7 @@ from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Journal, Reporter, console
 from gqn.objective import Elbo, Model, anneal, elbo
+from gqn.provenance import provenance
 from gqn.views import Task
 
 LOG_EVERY = 50  # steps between two records of the training loss
@@ -69,11 +70,11 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
 
     plain = checkpoint.build(config)
     adam = torch.optim.Adam(plain.parameters(), lr=config.learning_rate_initial, fused=True)
-    done, best = 0, math.inf
+    done, best, spent = 0, math.inf, 0.0
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
         plain.load_state_dict(state["model"])
-        done, best = state["step"], state["best"]
+        done, best, spent = state["step"], state["best"], state.get("seconds", 0.0)
         say(f"{folder}: going on after step {done} of {config.steps}")
     if place.compile and compiles(fabric.device, say):
         plain.compile_steps()
@@ -125,6 +126,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                     "pixel_std": pixel_std,
                     "learning_rate": learning_rate,
                     "samples_per_second": report.rate,
+                    "seconds": spent + report.seconds,
                     "waiting_for_data": waited / report.seconds,
                 }
                 journal.numbers("train", done, samples, values | speed)
@@ -143,6 +145,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                 state = {
                     "step": done,
                     "best": best,
+                    "seconds": spent + report.seconds,
                     "model": plain.state_dict(),
                     "optimizer": adam.state_dict(),
                 }
@@ -156,6 +159,8 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         shown = heldout.tasks(source(**config.scenes("test", place)), 0, 8, min(3, config.max_context_size))
         picture = predictions.draw(predictions.answer(plain.cpu(), shown, 4))
         checkpoint.write(folder / checkpoint.PICTURE, lambda part: picture.save(part, "PNG"))
+        took = {"samples": config.num_train_samples, "seconds": round(spent + report.seconds)}
+        checkpoint.save_training(folder, took | provenance(place.gpu, place.num_nodes * place.devices))
         checkpoint.save_weights(folder, plain)
     fabric.barrier()
 

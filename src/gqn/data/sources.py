@@ -80,6 +80,18 @@ def source(
     return Rendered(family, num_views or row.num_views, image_size or row.image_size, seeds, query == "overhead")
 
 
+def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
+    """Views (K,), float frames, of the held-out scene that a seed below 2^20 stands for, rendered.
+
+    As many views, and as large, as released, unless `views` and `image_size` say otherwise. BadInput for an unknown
+    name or a seed that is none.
+    """
+    scenes = source(name, "test", image_size, views)
+    if not 0 <= seed < len(SPLITS["test"]):
+        raise BadInput(f"held-out scenes have seeds from 0 to {len(SPLITS['test']) - 1}, not {seed}")
+    return scenes.views(seed, np.arange(scenes.num_views)).float()
+
+
 def family_of(name: str) -> Any:
     """The scene family of a released dataset's name."""
     if name not in DATASETS:

@@ -100,7 +100,7 @@ class GQN(nn.Module):
         b, q = query.frames.shape[:2]
         r = self.represent(context)
         image = query.frames.flatten(0, 1)
-        noise = self._noise(query.cameras, generator, part=part)
+        noise = self.noise(query.cameras, generator, part=part)
         canvases, posteriors, priors, latents = self._draw(r, query.cameras, image, noise)
         z, *normals = torch.stack(latents, 1), *_normal(torch.stack(posteriors, 1)), *_normal(torch.stack(priors, 1))
         kl, log_ratio = gaussian_kl(*normals), gaussian_log_ratio(z, *normals)  # (N, L, latent maps, h, w)
@@ -113,42 +113,49 @@ class GQN(nn.Module):
         cameras: Cameras,
         generator: torch.Generator | None = None,
         share_noise: bool = False,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """Draw the views of cameras (B, Q) from the prior: image means (B, Q, 3, H, W).
 
-        With `share_noise` all views of a scene take the same noise, so that an orbit shows one scene imagined.
+        With `share_noise` all views of a scene take the same noise, so that an orbit shows one scene imagined. With
+        `noise`, of the shape that the method of that name gives, they take this, and nothing is random.
         """
-        canvases, *_ = self._draw(representation, cameras, None, self._noise(cameras, generator, share_noise))
+        noise = self.noise(cameras, generator, share_noise) if noise is None else noise
+        canvases, *_ = self._draw(representation, cameras, None, noise)
         return self._image(canvases[-1]).unflatten(0, cameras.pose.shape[:2])
 
     def steps(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
         """As `sample`, the image mean that the canvas shows after each step: (B, Q, L, 3, H, W)."""
-        canvases, *_ = self._draw(representation, cameras, None, self._noise(cameras, generator))
+        canvases, *_ = self._draw(representation, cameras, None, self.noise(cameras, generator))
         images = [self._image(drawn).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
         return torch.stack(images, 2)
 
-    def _noise(
+    def noise(
         self,
         cameras: Cameras,
         generator: torch.Generator | None,
         shared: bool = False,
         part: tuple[int, int] = (0, 1),
     ) -> Tensor:
-        """Standard normal noise for the latents of all steps, (L, B Q, latent maps, h, w)."""
+        """Standard normal noise for the latents of all steps, (L, B, Q, latent maps, h, w).
+
+        Shared by the queries of a scene if asked for; of part i of n of a batch, `part`, as in `forward`.
+        """
         b, q = cameras.pose.shape[:2]
         i, n = part
         shape = (self.num_steps, n * b, 1 if shared else q, self.num_latent_maps, self.size, self.size)
         noise = torch.randn(shape, generator=generator, device=cameras.pose.device)[:, i * b : (i + 1) * b]
-        return noise.expand(-1, -1, q, -1, -1, -1).flatten(1, 2)
+        return noise.expand(-1, -1, q, -1, -1, -1)
 
     def _draw(
         self, r: Tensor, cameras: Cameras, image: Tensor | None, noise: Tensor
     ) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor], list[Tensor]]:
         """The step loop for N = B x Q images: z from the posterior if `image` (N, 3, H, W) is given, else the prior.
 
-        Returns for each step the canvas after it, as the states drawn, the answers of the heads (the prior's twice if
-        there is no image), and z.
+        `noise` is as `noise` gives it. Returns for each step the canvas after it, as the states drawn, the answers of
+        the heads (the prior's twice if there is no image), and z.
         """
+        noise = noise.flatten(1, 2)
         n = noise.shape[1]
         scene = [cameras.vector().flatten(0, 1)[:, :, None, None], cast(Any, self.represent_view).seen(r, cameras)]
         zero = r.new_zeros((n, self.cores[0].hidden, self.size, self.size))

@@ -1,0 +1,77 @@
+"""A model to give away: a folder of weights, config and model card, which on the hub is a repository."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gqn import card, checkpoint, trained
+from gqn import config as configs
+from gqn.errors import BadInput
+
+CARD, EVALUATION = "README.md", "eval.json"
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+
+
+def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
+    """Write a finished model as the folder `out`: model.safetensors, config.json, README.md, and what else is known.
+
+    That is training.json and eval.json, which the card is made from. The config's `data` is left away: it is a place
+    on the machine that trained. BadInput if there is no such model, or the folder is its own or cannot be written.
+    """
+    weights = trained.find(run)
+    own = weights.parent
+    if not weights.exists():
+        raise BadInput(f"{run} has no final weights yet: the same gqn train goes on with it")
+    if own.resolve() == out.resolve():
+        raise BadInput(f"{out} is the model's own folder: give another --out")
+    config, model = checkpoint.load(run)
+    took, evaluation = checkpoint.load_training(own), _evaluation(own)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror}") from error
+
+    def keep(name: str, text: str) -> None:
+        checkpoint.write(out / name, lambda part: part.write_text(text))
+
+    keep(trained.CONFIG, configs.as_json(dataclasses.replace(config, data="")))
+    if took:
+        checkpoint.save_training(out, took)
+    if evaluation:
+        keep(EVALUATION, json.dumps(evaluation, indent=2) + "\n")
+    parameters = sum(p.numel() for p in model.parameters())
+    keep(CARD, card.card(out.resolve().name, config, parameters, dtype, took, evaluation))
+    checkpoint.save_weights(out, model, DTYPES[dtype])
+    return out
+
+
+def upload(run: str | Path, out: Path, dtype: str, repository: str) -> str:
+    """Put a model on the hub, and return its address; it is exported to `out` first, if it is not an exported one.
+
+    An exported one goes as it is, with what a person wrote into its card. BadInput if the hub does not take it.
+    """
+    own = trained.find(run).parent
+    folder = own if (own / CARD).exists() else export(run, out, dtype)
+    address = trained.HUB + repository
+    with trained.hub(address) as package:
+        api = package.HfApi()
+        api.create_repo(repository, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            allow_patterns=trained.FILES,
+            commit_message=f"Upload {folder.resolve().name}",
+        )
+    return address
+
+
+def _evaluation(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / EVALUATION).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder / EVALUATION} is damaged ({error}): gqn eval makes it again") from error

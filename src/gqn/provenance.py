@@ -1,0 +1,48 @@
+"""Where a number comes from: the command, the code and the machine that made it, kept beside it."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from gqn import __version__
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def provenance(gpu: bool, devices: int) -> dict[str, Any]:
+    """The present command, this package's version and commit (None if it is not a checkout), and what it runs on."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "version": __version__, "commit": commit(), "machine": machine(gpu, devices)}
+
+
+def commit() -> str | None:
+    """The checkout's commit, marked if files differ from it; None if the package is installed without one."""
+    if not (CHECKOUT / ".git").exists():
+        return None
+    describe = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=10"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or not ours to read
+        return None
+
+
+def machine(gpu: bool, devices: int) -> str:
+    """The devices, in words."""
+    if gpu:
+        import torch
+
+        return f"{devices} x {torch.cuda.get_device_name()}"
+    return f"{_processor()}, {devices} process{'es' * (devices > 1)} on {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,83 @@
+"""How a trained model is named: by its run folder, the name of shipped weights, a weights file, or an address on a hub.
+
+All four lead to a folder with config.json and model.safetensors, which is what `gqn.checkpoint.load` opens. Shipped
+weights are the folders of `weights/`, each as `gqn export` writes it; on the hub such a folder is a repository.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from gqn.errors import BadInput
+
+RUN = "run folder, shipped weights by name, a .safetensors file, or hf://owner/repo"  # what every command takes
+SHIPPED = Path(__file__).parent / "weights"
+HUB = "hf://"
+WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.json", "training.json"
+FILES = [WEIGHTS, CONFIG, TRAINING, "eval.json", "README.md"]  # of an exported model
+LOG = Path("log")  # where what is made of a model goes that has no folder of its own
+
+
+def shipped() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(folder.name for folder in SHIPPED.glob("*") if folder.is_dir())
+
+
+def find(run: str | Path) -> Path:
+    """A model's weights file, which need not be there yet while it trains; the rest lies beside it.
+
+    What exists here is taken first, then a shipped name. What is on the hub is downloaded once and then cached.
+    BadInput if there is no such model, or the hub does not have it.
+    """
+    text, path = str(run), Path(run)
+    if text.startswith(HUB):
+        with hub(text) as package:
+            return Path(package.snapshot_download(text.removeprefix(HUB), allow_patterns=FILES)) / WEIGHTS
+    if path.is_dir():
+        return path / WEIGHTS
+    if path.exists():
+        return path
+    if text in shipped():
+        return SHIPPED / text / WEIGHTS
+    others = f", nor are weights of this name shipped ({', '.join(shipped())} are)" if shipped() else ""
+    raise BadInput(f"there is no run folder {text}{others}")
+
+
+def name(run: str | Path) -> str:
+    """What a model is called: as its folder, or as its repository."""
+    if str(run).startswith(HUB):
+        return str(run).rpartition("/")[2]
+    return find(run).parent.resolve().name
+
+
+def beside(run: str | Path) -> Path:
+    """The folder for what is made of a model: its own, or log/NAME for one that is shipped or on the hub.
+
+    The latter is made if need be. BadInput if there is no such model here, or the folder cannot be made.
+    """
+    if not str(run).startswith(HUB):
+        own = find(run).parent
+        if own.resolve().parent != SHIPPED.resolve():
+            return own
+    folder = LOG / name(run)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write {folder}: {error.strerror}") from error
+    return folder
+
+
+@contextmanager
+def hub(address: str) -> Iterator[ModuleType]:
+    """The package huggingface_hub; whatever goes wrong with it is a BadInput that names `address`."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise BadInput("the hub needs the extra `hub`: pip install 'gqn[hub]'") from error
+    try:
+        yield huggingface_hub
+    except Exception as error:  # of the hub, of its network library, of the disk
+        reason = str(error) or type(error).__name__
+        raise BadInput(f"{address}: {textwrap.shorten(reason, 200)}") from error

@@ -1,0 +1,185 @@
+"""Models to give away: a folder with its card, a repository on the hub, a sampler without PyTorch."""
+
+import dataclasses
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TOY, made_run
+from gqn import checkpoint, export, heldout, onnx, trained
+from gqn.cli import main
+from gqn.config import PRESETS
+from gqn.data.sources import source
+from gqn.errors import BadInput
+from gqn.evaluate import Settings, evaluate
+
+TOOK = {
+    "samples": 1234567,
+    "seconds": 7384,
+    "command": "gqn train demo -t 1234567",
+    "version": "0.1.0",
+    "commit": "abcdef0123",
+    "machine": "an abacus, 2 processes on 2 cores",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was trained somewhere, on files, and evaluated."""
+    folder = made_run(tmp_path_factory.mktemp("run") / "toy", dataclasses.replace(TOY, data="/home/me/secret"))
+    checkpoint.save_training(folder, TOOK)
+    evaluate(folder, Settings(context=(1, 4), scenes=3, samples=2, draws=2, data=""))
+    return folder
+
+
+def test_an_exported_model_is_the_model(run, tmp_path, capsys):
+    assert main(["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "gift")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/gift\n"
+    assert {path.name for path in (tmp_path / "gift").iterdir()} == set(trained.FILES)
+    config, model = checkpoint.load(run)
+    given, same = checkpoint.load(tmp_path / "gift")
+    assert given == dataclasses.replace(config, data="")
+    assert all(torch.equal(a, b) for a, b in zip(same.parameters(), model.parameters(), strict=True))
+    assert checkpoint.load_training(tmp_path / "gift") == TOOK
+    again = export.export(tmp_path / "gift", tmp_path / "again", "bf16")
+    assert "bfloat16" in (again / "README.md").read_text()
+    assert (again / "eval.json").read_text() == (tmp_path / "gift" / "eval.json").read_text()
+
+
+def test_the_card_says_what_is_known(run, tmp_path):
+    card = (export.export(run, tmp_path / "gift") / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    found = json.loads((run / "eval.json").read_text())["results"]
+    for context, marked in (("1", "1"), ("4", "4*")):
+        for who, numbers in found[context].items():
+            (line,) = (x for x in card.splitlines() if x.startswith(f"| {marked} | {who} |"))
+            assert f" {numbers['mse']['mean']:.5f} ± {numbers['mse']['stderr']:.5f} " in line
+    for text in (
+        "1,234,567 samples in 2 h 03 min.",
+        "commit abcdef0123; an abacus",
+        TOOK["command"],
+        "commit abcdef0123",
+        "read from files",
+    ):
+        assert text in card
+    assert "secret" not in card and "\n\n\n" not in card
+    plain = (export.export(made_run(tmp_path / "plain"), tmp_path / "bare") / "README.md").read_text()
+    assert "not recorded" in plain and "Not evaluated yet" in plain and "# bare" in plain
+
+
+def test_what_cannot_be_exported(run, tmp_path, capsys):
+    unfinished = made_run(tmp_path / "unfinished")
+    (unfinished / "model.safetensors").unlink()
+    (tmp_path / "file").write_text("")
+    for argv, says in (
+        ([run, "--to", "safetensors", "--out", run], "is the model's own folder"),
+        ([run, "--to", "safetensors", "--out", tmp_path / "file" / "x"], "cannot write"),
+        ([run, "--to", "onnx", "--out", tmp_path / "file" / "x"], "cannot write"),
+        ([unfinished, "--to", "safetensors", "--out", tmp_path / "x"], "has no final weights yet"),
+        ([run, "--to", "hub"], "--repo OWNER/NAME go together"),
+    ):
+        assert main(["export", *map(str, argv)]) == 2
+        err = capsys.readouterr().err
+        assert says in err and err.count("\n") == 1
+
+
+def test_the_hub_gets_the_folder(run, tmp_path, monkeypatch, capsys):
+    """And one that was exported before goes as it is, with what a person wrote into its card."""
+    calls = []
+
+    class HfApi:
+        def create_repo(self, repository, exist_ok):
+            calls.append((repository, exist_ok))
+
+        def upload_folder(self, *, repo_id, folder_path, allow_patterns, commit_message):
+            calls.append((repo_id, folder_path, allow_patterns))
+            if repo_id == "not/mine":
+                raise OSError("403 Forbidden: not yours\nmore")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=HfApi))
+    gift = tmp_path / "gift"
+    assert main(["export", str(run), "--to", "hub", "--repo", "me/toy", "--out", str(gift)]) == 0
+    assert capsys.readouterr().out == "hf://me/toy\n"
+    assert calls == [("me/toy", True), ("me/toy", gift, trained.FILES)]
+    (gift / "README.md").write_text("mine")
+    assert export.upload(gift, tmp_path / "other", "f32", "me/again") == "hf://me/again"
+    assert calls[-1][1] == gift and (gift / "README.md").read_text() == "mine" and not (tmp_path / "other").exists()
+    assert main(["export", str(run), "--to", "hub", "--repo", "not/mine", "--out", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err == "gqn: hf://not/mine: 403 Forbidden: not yours more\n"
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(BadInput, match=r"gqn\[hub\]"):
+        export.upload(gift, tmp_path, "f32", "me/toy")
+
+
+# ONNX
+
+SMALL = dict(image_size=16, representation_maps=16, num_steps=2, num_recurrent_maps=4, num_canvas_maps=4)
+MAP = dict(dataset_name="mazes", query="overhead", max_context_size=5)  # another field of view for the query
+VARIANTS = {
+    "lattice": dataclasses.replace(PRESETS["demo"], **SMALL | MAP),
+    "tower": dataclasses.replace(PRESETS["paper"], **SMALL | dict(kernel_size=3)),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_sampler_without_pytorch(name, tmp_path, capsys):
+    """Answers as the model does, from numbers of context views and queries that it was not exported with."""
+    import onnxruntime
+
+    config = VARIANTS[name]
+    run = made_run(tmp_path / "run", config)
+    _, model = checkpoint.load(run)
+    for parameter in model.parameters():  # fresh weights are so small that mistakes would hide
+        parameter.mul_(2)
+    checkpoint.save_weights(run, model)
+    assert main(["export", str(run), "--to", "onnx", "--out", str(tmp_path / "gift")]) == 0
+    path = tmp_path / "gift" / "sampler.onnx"
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    assert [file.name for file in path.parent.iterdir()] == ["sampler.onnx"]
+
+    task = heldout.tasks(source(**config.scenes("test")), 7, 1, 4)
+    noise = model.noise(task.query.cameras, torch.Generator().manual_seed(5))
+    expected = model.sample(model.represent(task.context), task.query.cameras, noise=noise)[0]
+    given = {
+        "context_frames": task.context.frames[0],
+        "context_poses": task.context.cameras.pose[0],
+        "query_poses": task.query.cameras.pose[0],
+        "noise": noise[:, 0],
+    }
+    session = onnxruntime.InferenceSession(path)
+    (images,) = session.run(["images"], {name: x.numpy() for name, x in given.items()})
+    np.testing.assert_allclose(images, expected.numpy(), atol=1e-4)
+    (others,) = session.run(
+        ["images"], {name: x.numpy() for name, x in given.items()} | {"noise": -noise[:, 0].numpy()}
+    )
+    assert np.abs(others - images).max() > 1e-4
+
+
+def test_a_sampler_that_draws_otherwise_is_not_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        onnx, "exported", lambda sampler, example: SimpleNamespace(save=lambda part: part.write_text(""))
+    )
+    monkeypatch.setattr(onnx, "CHECKED", ((2, 1),))
+
+    class Session:
+        def __init__(self, path, providers):
+            pass
+
+        def run(self, outputs, inputs):
+            return [np.zeros((1, 3, 16, 16), np.float32)]
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    run = made_run(tmp_path / "run")
+    assert main(["export", str(run), "--to", "onnx", "--out", str(tmp_path / "gift")]) == 2
+    assert "was not kept: of 2 context views" in capsys.readouterr().err
+    assert not list((tmp_path / "gift").iterdir())
+
+
+def test_onnx_without_its_extra(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(BadInput, match=r"pip install 'gqn\[onnx\]'"):
+        onnx.export(run, tmp_path)

@@ -1,0 +1,56 @@
+"""What a notebook sees: the README's example as it stands there, and an import that costs nothing."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import gqn
+from conftest import made_run
+from gqn import metrics, trained
+from gqn.data.sources import source
+from gqn.errors import BadInput
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("name", ["toy", *trained.shipped()])
+def test_the_readmes_example(name, tmp_path, monkeypatch, capsys):
+    """Runs as it is written, on a toy and on what is shipped, and says what it says it does."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    made_run(tmp_path / "toy")
+    seen: dict = {}
+    exec(block.replace("sm5-32", name), seen)
+    truth, images = seen["query"].frames, seen["images"]
+    assert torch.equal(seen["context"].frames[0], seen["views"].frames[:3])
+    assert images.shape == truth.shape and images.shape[0] == 1
+    mse = (images - truth).square().mean((2, 3, 4))
+    torch.testing.assert_close(gqn.mse(images, truth), mse)
+    assert f"{mse.mean():.4f}" in capsys.readouterr().out
+    (picture,) = tmp_path.glob("*.png")
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    if name != "toy":
+        assert mse.mean() < (truth.mean(1, keepdim=True) - truth).square().mean()
+
+
+def test_importing_costs_nothing_and_everything_is_there():
+    code = "import sys, gqn; assert 'torch' not in sys.modules and 'numpy' not in sys.modules; print(*dir(gqn))"
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"load", "scene", "mse", "psnr", "picture"} <= set(names)
+    assert gqn.psnr is metrics.psnr
+    with pytest.raises(AttributeError, match="no attribute 'sample'"):
+        gqn.sample  # noqa: B018
+
+
+def test_a_scene_is_the_held_out_one():
+    views = gqn.scene("rooms_ring_camera", 5, views=4, image_size=32)
+    again = source("rooms_ring_camera", "test", 32, 4).views(5, range(4)).float()
+    assert torch.equal(views.frames, again.frames) and torch.equal(views.cameras.pose, again.cameras.pose)
+    assert gqn.scene("rooms_ring_camera", 0).frames.shape == (10, 3, 64, 64)
+    for arguments, says in ((("rooms_ring_camra", 1), "Did you mean"), (("jaco", -1), "seeds from 0 to")):
+        with pytest.raises(BadInput, match=says):
+            gqn.scene(*arguments)
