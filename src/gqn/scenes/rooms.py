@@ -106,6 +106,7 @@ class Family:
 
     @property
     def motion(self) -> str:
+        """How a camera moves: on the ring, or on foot."""
         return "ring" if self.camera == "ring" else "walk"
 
     def sample(self, rng: np.random.Generator) -> Scene:
