@@ -529,7 +529,7 @@ def test_local_addresses_are_told_from_others():
 # ------------------------------------------------------------------ the command
 
 
-def test_the_command_says_what_is_wrong(tmp_path, capsys):
+def test_the_command_says_what_is_wrong(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
     assert main(["view", str(folder)]) == 2
     assert f"no run folder {folder}" in capsys.readouterr().err
@@ -544,6 +544,9 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
     assert main(["view", str(folder), "--port", "70000"]) == 2
     assert main(["view", str(folder), "--host", "nowhere.invalid"]) == 2
     assert main(["view", str(folder), "--data", str(tmp_path)]) == 2
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert main(["view", str(folder)]) == 2
+    assert "pip install 'gqn[viewer]'" in capsys.readouterr().err
 
 
 def test_the_command_serves_until_it_is_interrupted(tmp_path):

@@ -19,7 +19,7 @@ from test_viewer import TINY
 
 
 @contextmanager
-def serving(answers):
+def serving(answers, **options):
     """A server in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -28,7 +28,7 @@ def serving(answers):
     def run(work):
         return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
-    server = run(Server(answers).__aenter__())
+    server = run(Server(answers, **options).__aenter__())
     try:
         yield server
     finally:
@@ -330,7 +330,7 @@ def test_on_a_phone(opened, site, answers):
 def test_stored_scenes_say_where_the_truth_is_not_known(opened, tmp_path):
     export(TINY.dataset_name, tmp_path, 2, 2, splits=("test",), workers=0, image_size=16)
     answers = Answers("tiny", TINY, checkpoint.build(TINY).eval(), str(tmp_path))
-    with serving(answers) as server:
+    with serving(answers, token="secret") as server:
         page = opened(server.url)
         assert page.locator(".none").first.is_hidden()
         shows_its_link(page, answers)
