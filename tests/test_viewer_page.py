@@ -196,6 +196,7 @@ def test_other_scenes(opened, site, answers):
     with settling(page):
         page.locator("#dataset").select_option("mazes")
     assert shows_its_link(page, answers)["dataset"] == "mazes"
+    assert "never met" in page.locator("#beyond").text_content()
     with settling(page):
         page.get_by_role("button", name="From above").click()
     assert shows_its_link(page, answers)["camera"] == "above"

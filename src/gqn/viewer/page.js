@@ -162,7 +162,6 @@ function showScene(header, parts) {
   $("map-about").textContent = (place.motion === "sphere"
     ? "All cameras, their sphere unrolled. " : "All cameras, from above. ") +
     "Click to go there. The gain: how much a view from there should tell.";
-  $("beyond").textContent = "";
   showViews();
   look();
   refreshGain();
@@ -256,8 +255,9 @@ function showViews() {
 
 function markSeen() {
   for (const item of $("views").children) item.firstChild.setAttribute("aria-pressed", seen(item.where));
-  const beyond = state.context.length > run.trained;
-  $("beyond").textContent = beyond ? `In training it was shown ${run.trained} at most.` : "";
+  const many = state.context.length > run.trained ? `In training it was shown ${run.trained} at most. ` : "";
+  const strange = state.dataset === run.dataset ? "" : "It was trained on other scenes, and has never met such ones.";
+  $("beyond").textContent = many + strange;
 }
 
 function markHere() {
