@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,5 +85,21 @@ def at_step(monkeypatch):
 
     return install
 
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, as Debian's package installs it (or GQN_CHROMIUM)."""
+    api = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
+    path = os.environ.get("GQN_CHROMIUM") or shutil.which("chromium")
+    if not path:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+CHROMIUM_ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

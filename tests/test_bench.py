@@ -9,16 +9,23 @@ import pytest
 
 from gqn.cli import main
 
+MEASURES = {
+    "step": (["--rounds", "1"], {"textbook", "float32", "bf16"}),
+    "sampling": (["--rounds", "1"], {"textbook", "float32", "bf16"}),
+    "viewer": (["--seconds", "0.5", "--crowd-seconds", "0.5", "--no-browser"], {"socket", "clients"}),
+}
 
-@pytest.mark.parametrize("name", ["step", "sampling"])
+
+@pytest.mark.parametrize("name", MEASURES)
 def test_measures(tmp_path, name):
     program = "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))"
-    flags = ["bench", name, "--toy", "--threads", "1", "--rounds", "1", "--json", str(tmp_path / "figures.json")]
+    own, expected = MEASURES[name]
+    flags = ["bench", name, "--toy", "--threads", "1", *own, "--json", str(tmp_path / "figures.json")]
     subprocess.run(
         [sys.executable, "-c", program, *flags], check=True, capture_output=True, timeout=200, env=os.environ
     )
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert {"machine", "textbook", "float32", "bf16"} <= figures.keys()
+    assert {"machine", *expected} <= figures.keys()
 
 
 def test_an_unknown_measurement_names_the_known_ones(capsys):

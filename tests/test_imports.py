@@ -8,7 +8,7 @@ import gqn
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
-    {"views", "lookup", "files", "drawing", "trained", "provenance"},
+    {"views", "lookup", "files", "drawing", "trained", "provenance", "viewer.wire"},
     {"layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord", "data.fetch"},
@@ -21,7 +21,8 @@ LEVELS = [  # from the bottom; a module may import those of lower levels
     {"results", "editing"},
     {"curves", "card"},
     {"evaluate", "figures"},
-    {"train", "compare", "data.commands", "export", "onnx"},
+    {"train", "compare", "data.commands", "export", "onnx", "viewer.answers"},
+    {"viewer.server"},
     {"cli"},
 ]
 FORBIDDEN = {"models": {"data", "scenes", "config"}, "scenes": {"models", "data", "config"}}

@@ -68,6 +68,46 @@ def test_views(name):
     assert family.factors(scene)
 
 
+def test_allowed_cameras(name):
+    """Where views are taken from is allowed as it is; anywhere else leads to the nearest such place."""
+    family, rng = FAMILIES[name], np.random.default_rng(0)
+    for seed in range(10):
+        scene, cameras = scene_of(name, seed, 400)
+        torch.testing.assert_close(family.allowed(scene, cameras).vector(), cameras.vector(), atol=1e-5, rtol=0)
+        pose = torch.from_numpy(rng.uniform(-1.5, 1.5, (50, 5)) * (1, 1, 1, 5, 5)).float()
+        anywhere = replace(cameras, pose=pose)
+        allowed = family.allowed(scene, anywhere)
+        assert allowed.fov == family.fov and allowed.pose.dtype == torch.float32 and allowed.pose.isfinite().all()
+        torch.testing.assert_close(family.allowed(scene, allowed).vector(), allowed.vector(), atol=1e-5, rtol=0)
+        if family.motion == "walk":
+            reach = (allowed.pose - pose)[:, :2].norm(dim=1)
+            others = torch.cdist(pose[:, :2], cameras.pose[:, :2]).amin(1)
+            assert (reach <= others + 1e-5).all()
+        outside = family.allowed(None, anywhere)  # of a scene that is not known
+        assert outside.pose.shape == pose.shape and (outside.pose[:, 2:3] == allowed.pose[:, 2:3]).all()
+
+
+def test_free_cameras_look_at_the_room_and_stay_out_of_objects():
+    family, rng = FAMILIES["free"], np.random.default_rng(1)
+    for seed in range(20):
+        scene, cameras = scene_of("free", seed)
+        around = np.concatenate([o.place + rng.normal(0, 0.3, (20, 2)) for o in scene.objects])
+        pose = np.concatenate(
+            [around / rooms.UNIT, np.zeros((len(around), 1)), rng.uniform(-9, 9, (len(around), 2))], 1
+        )
+        pose[::3, :2] *= 3  # some at the walls
+        x, y, z, yaw, pitch = (
+            family.allowed(scene, replace(cameras, pose=torch.from_numpy(pose).float())).pose.numpy().T
+        )
+        x, y = x * rooms.UNIT, y * rooms.UNIT
+        assert max(abs(x).max(), abs(y).max()) <= rooms.FREE + 1e-6
+        assert (pitch == 0).all() and z == pytest.approx(rooms.EYE / rooms.UNIT)
+        assert all((np.hypot(x - o.place[0], y - o.place[1]) > o.radius + rooms.NEAR).all() for o in scene.objects)
+        along = np.linspace(0, 8, 4000)
+        ray = np.maximum(abs(x[:, None] + np.cos(yaw)[:, None] * along), abs(y[:, None] - np.sin(yaw)[:, None] * along))
+        assert (ray.min(1) <= rooms.AIM + 2e-3).all()
+
+
 def test_the_same_seed_gives_the_same_bytes_anywhere(name):
     seeds = list(range(6))
     once = [frames_of(name, seed) for seed in seeds]

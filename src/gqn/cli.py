@@ -19,8 +19,9 @@ Generative Query Networks: train, measure and show them.
   eval RUN                 measure a run on held-out scenes, beside the floors
   compare RUN RUN ...      put evaluated runs side by side, with significance
   figure NAME RUN          draw a figure of a run, or of a dataset (gqn figure --help)
+  view RUN                 see a run think: a page in the browser, served from here
   export RUN --to FORMAT   write a model to give away: safetensors, onnx, hub
-  bench NAME               measure speed: step, sampling, render, loader
+  bench NAME               measure speed: step, sampling, render, loader, viewer
   data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
 
 RUN is a run folder, a .safetensors file, hf://owner/repo, or the name of weights that come with the package: {names}.
@@ -278,6 +279,39 @@ def data(argv: list[str]) -> int:
     return commands.main(argv)
 
 
+def view(argv: list[str]) -> int:
+    """`gqn view RUN`: a page in the browser, served until Ctrl-C."""
+    about = "See a run think: drag a camera around a scene that it has seen twice. Open the address in a browser."
+    parser = argparse.ArgumentParser("gqn view", description=about)
+    add = parser.add_argument
+    add("run", metavar="RUN", help=trained.RUN)
+    add("--data", metavar="DIR", help="show the scenes of files, in a folder or at an address, and not rendered ones")
+    add("--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for")
+    add("--port", type=_whole, default=8000, help="0: any that is free (default: %(default)s)")
+    add("--threads", type=_positive, metavar="N", help="of the model (default: all but one, which the browser needs)")
+    add("--token", help="what the page's address must hold (beyond this machine, by default: a new random one)")
+    given = parser.parse_args(argv)
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError as error:
+        raise BadInput("gqn view needs the extra `viewer`: pip install 'gqn[viewer]'") from error
+
+    import asyncio
+
+    import torch
+
+    from gqn import checkpoint
+    from gqn.viewer.answers import Answers
+    from gqn.viewer.server import Server, serve
+
+    torch.set_num_threads(given.threads or max(1, torch.get_num_threads() - 1))
+    config, model = checkpoint.load(given.run)
+    answers = Answers(trained.name(given.run), config, model, given.data)
+    server = Server(answers, given.host, given.port, given.token)
+    asyncio.run(serve(server, lambda url: print(f"open {url} (Ctrl-C stops)", flush=True)))
+    return 0
+
+
 def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
@@ -324,5 +358,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "figure": figure,
     "export": export,
     "data": data,
+    "view": view,
     "bench": bench,
 }

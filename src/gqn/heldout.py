@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gqn.config import Config
 from gqn.data.sources import Rendered, source
 from gqn.data.tasks import Sampler, Source, batches
 from gqn.logs import console
-from gqn.views import Task, stack
+from gqn.views import Task, Views, stack
 
 SEED = 3  # of the scenes, views and noise shown
 
@@ -22,6 +23,16 @@ def tasks(scenes: Source, first: int, count: int, context: int, queries: int = 1
     sampler = replace(_order(scenes), min_context=context, max_context=context, queries=queries)
     parts = list(batches(scenes, sampler, range(first, first + count)))
     return Task(stack([t.context[0] for t in parts]), stack([t.query[0] for t in parts])).float()
+
+
+def views(scenes: Source, number: int, count: int) -> Views:
+    """Views of scene `number`, frames uint8: `count` or as many as there are, at least two.
+
+    They come in the order in which tasks take them: `tasks` with M context views has the first M.
+    """
+    context = min(count, scenes.num_views) - 1
+    request = replace(_order(scenes), min_context=context, max_context=context).requests(number)[0]
+    return scenes.views(request.scene, np.concatenate([request.context, request.query]))
 
 
 def described(scenes: Rendered, number: int) -> Any:

@@ -50,10 +50,8 @@ def source(
     that hold these are fetched at once. Raises BadInput if there are no such files, they hold less than is asked for,
     or one cannot be used.
     """
-    if name not in DATASETS:
-        raise BadInput(lookup.unknown("dataset", name, DATASETS))
+    family = family_of(name)
     row = DATASETS[name]
-    family = lookup.load("scenes", row.family).Family(**row.options)
     if data is not None:
         if hold_out or max_objects or query != "view":
             raise BadInput(
@@ -92,6 +90,14 @@ def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
     if not 0 <= seed < len(SPLITS["test"]):
         raise BadInput(f"held-out scenes have seeds from 0 to {len(SPLITS['test']) - 1}, not {seed}")
     return scenes.views(seed, np.arange(scenes.num_views)).float()
+
+
+def family_of(name: str) -> Any:
+    """The scene family of a released dataset's name."""
+    if name not in DATASETS:
+        raise BadInput(lookup.unknown("dataset", name, DATASETS))
+    row = DATASETS[name]
+    return lookup.load("scenes", row.family).Family(**row.options)
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,10 @@ def draw(arrays: Arrays, columns: int = 12) -> Image.Image:
 
 
 def frames(arrays: Arrays) -> list[Image.Image]:
-    """The animation's pictures, one per view."""
-    context = _context(arrays, 48)
-    pairs = np.stack([arrays["truth"], arrays["sample"]], 1)[:, :, None]
-    return [drawing.below(context, drawing.sheet([Group("", p)], ["truth", "sample"], side=192)) for p in pairs]
+    """The animation's pictures, one per view; `truth` may be missing."""
+    context, rows = _context(arrays, 48), [name for name in ("truth", "sample") if name in arrays]
+    pairs = np.stack([arrays[name] for name in rows], 1)[:, :, None]
+    return [drawing.below(context, drawing.sheet([Group("", p)], rows, side=192)) for p in pairs]
 
 
 def _context(arrays: Arrays, side: int = 96) -> Image.Image:

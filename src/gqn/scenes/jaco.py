@@ -19,6 +19,7 @@ UNIT = 3.5  # metres per unit of a released camera position; a guess
 HALF, HEIGHT = 3.5, 2.03  # of the room, in metres
 FOV = 50.0  # degrees
 BLUR = 0.5  # pixels
+DISTANCES, HEIGHTS = (2.6, 3.4), (0.6, 1.6)  # of the cameras from the arm's axis, above the floor; metres
 SCALE = 2.0  # of the arm, over the real one's metres
 LIMITS = np.array(  # of the joint angles, radians
     [
@@ -52,6 +53,7 @@ class Family:
     """Random postures of the arm, places and colours of the ball, walls and floors."""
 
     fov: ClassVar[float] = FOV
+    motion: ClassVar[str] = "around"
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """Joint angles uniform within their limits, clear of floor and base; the ball clear of the arm."""
@@ -72,10 +74,15 @@ class Family:
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Cameras around the arm, beyond its reach, that look at its middle."""
-        yaw, distance = rng.uniform(0, 2 * math.pi, k), rng.uniform(2.6, 3.4, k)
-        return around(yaw, distance, rng.uniform(0.6, 1.6, k))
+        yaw, distance = rng.uniform(0, 2 * math.pi, k), rng.uniform(*DISTANCES, k)
+        return around(yaw, distance, rng.uniform(*HEIGHTS, k))
 
-    def orbit(self, scene: Scene, k: int) -> Cameras:
+    def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
+        """Such cameras (K,) along the same yaw, at the nearest distance and height."""
+        x, y, z, yaw, _ = cameras.pose.double().numpy().T
+        return around(yaw, (np.hypot(x, y) * UNIT).clip(*DISTANCES), (z * UNIT).clip(*HEIGHTS))
+
+    def orbit(self, scene: Scene | None, k: int) -> Cameras:
         """Cameras (K,) on a circle around the arm, at the middle of their distances and heights."""
         return around(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, 3.0), np.full(k, 1.1))
 

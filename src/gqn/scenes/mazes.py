@@ -44,6 +44,7 @@ class Family:
     """Random mazes: corridors that connect all odd cells, one or two rooms, textures of their own in each."""
 
     fov: ClassVar[float] = FOV
+    motion: ClassVar[str] = "walk"
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """Corridors are a random spanning tree over the odd cells, into which rooms are cut."""
@@ -81,6 +82,16 @@ class Family:
         pose[:, 3] = rng.uniform(0, 2 * math.pi, k)
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
+    def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
+        """The cameras (K,) at the nearest places clear of walls; in an unknown maze (None), of the outer ones."""
+        pose = cameras.pose.double().numpy().copy()
+        asked = pose[:, None, :2] * UNIT + CELLS / 2
+        places = asked.clip(*_clear(scene))  # the nearest in each rectangle, (K, R, 2)
+        nearest = np.linalg.norm(places - asked, axis=2).argmin(1)
+        pose[:, :2] = (places[np.arange(len(pose)), nearest] - CELLS / 2) / UNIT
+        pose[:, 2], pose[:, 4] = EYE / UNIT, 0
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
     def orbit(self, scene: Scene, k: int) -> Cameras:
         """Cameras (K,) that turn on the spot in the middle of the first room."""
         row, column, rows, columns = scene.rooms[0]
@@ -116,6 +127,27 @@ class Family:
             "wall": scene.wall,
             "floor": scene.floor,
         }
+
+
+def _clear(scene: Scene | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where cameras may stand, as rectangles: their least and greatest x, y in cells, each (R, 2).
+
+    A square of twice NEAR about a camera touches four cells at most, in a block of one or two by one or two: each block
+    that is open gives a rectangle.
+    """
+    if scene is None:
+        return np.full((1, 2), 1 + NEAR), np.full((1, 2), CELLS - 1 - NEAR)
+    open_ = scene.wall == raycast.OPEN
+    blocks = [
+        (column, row, column + columns, row + rows)
+        for rows in (1, 2)
+        for columns in (1, 2)
+        for row in range(CELLS - rows + 1)
+        for column in range(CELLS - columns + 1)
+        if open_[row : row + rows, column : column + columns].all()
+    ]
+    margin = NEAR + 1e-6  # more than what float32 rounds off
+    return np.array(blocks)[:, :2] + margin, np.array(blocks)[:, 2:] - margin
 
 
 def _carve(rng: np.random.Generator, open_: NDArray[np.bool_], cell: tuple[int, int]) -> None:

@@ -104,6 +104,11 @@ class Family:
     only_held_out: bool = False  # show nothing but them
     fov: ClassVar[float] = FOV
 
+    @property
+    def motion(self) -> str:
+        """How a camera moves: on the ring, or on foot."""
+        return "ring" if self.camera == "ring" else "walk"
+
     def sample(self, rng: np.random.Generator) -> Scene:
         """One to `max_objects` objects that stand apart, any walls with any floor, the lamp anywhere overhead."""
         shapes = list(SHAPES)
@@ -141,7 +146,23 @@ class Family:
         pose[:, :3] /= UNIT
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
-    def orbit(self, scene: Scene, k: int) -> Cameras:
+    def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
+        """The nearest of such cameras (K,): on the ring along the same yaw, or pushed off walls and objects.
+
+        Free cameras turn no farther than that they look at a point within AIM. Of an unknown scene (None) the objects
+        are not avoided.
+        """
+        pose = cameras.pose.double().numpy()
+        if self.camera == "ring":
+            return ring(pose[:, 3])
+        pose = pose * (UNIT, UNIT, UNIT, 1, 1)
+        for i, (x, y, _, yaw, _) in enumerate(pose):
+            place = _clear(np.clip((x, y), -FREE, FREE), scene.objects if scene else ())
+            pose[i] = *place, EYE, _inward(place, yaw), 0
+        pose[:, :3] /= UNIT
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+
+    def orbit(self, scene: Scene | None, k: int) -> Cameras:
         """Cameras (K,) on a circle, facing the centre; for free cameras it lies a little within the walls."""
         cameras = ring(np.linspace(0, 2 * math.pi, k, endpoint=False))
         if self.camera == "free":
@@ -237,6 +258,46 @@ def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
 
 def _touch(a: Object, b: Object) -> bool:
     return math.dist(a.place, b.place) < a.radius + b.radius + 0.05
+
+
+def _clear(place: NDArray[np.float64], objects: tuple[Object, ...]) -> NDArray[np.float64]:
+    """The nearest place (x, y) that keeps the cameras' distance from all objects.
+
+    It is the place itself, or the nearest on the edge of a disc around an object, or where two such edges cross.
+    """
+    discs = [(np.array(o.place), o.radius + NEAR + 1e-6) for o in objects]  # more than what float32 rounds off
+
+    def free(at: NDArray[np.float64]) -> bool:
+        return all(math.dist(at, centre) > radius - 1e-9 for centre, radius in discs)
+
+    if free(place):
+        return place
+    edges = []
+    for i, (centre, radius) in enumerate(discs):
+        away = place - centre if math.dist(place, centre) > 1e-9 else np.array((1.0, 0.0))
+        edges.append(centre + away * radius / math.hypot(*away))
+        for other, reach in discs[:i]:
+            between = other - centre
+            distance = math.hypot(*between)
+            along = (distance**2 + radius**2 - reach**2) / (2 * distance)
+            if abs(along) < radius:
+                across = math.sqrt(radius**2 - along**2) * np.array((-between[1], between[0])) / distance
+                edges += [centre + between * along / distance + side * across for side in (1, -1)]
+    return min(filter(free, edges), key=lambda at: math.dist(at, place))
+
+
+def _inward(place: NDArray[np.float64], yaw: float) -> float:
+    """The yaw nearest to `yaw` that, from a place (x, y), looks at a point whose |x| and |y| are below AIM."""
+    if np.abs(place).max() < AIM:
+        return yaw
+    middle = math.atan2(-place[1], -place[0])  # headings are anticlockwise, yaw is clockwise
+    corners = [_turn(math.atan2(y - place[1], x - place[0]) - middle) for x in (-AIM, AIM) for y in (-AIM, AIM)]
+    return -middle - min(max(_turn(-yaw - middle), min(corners)), max(corners))
+
+
+def _turn(angle: float) -> float:
+    """The same angle in [-pi, pi)."""
+    return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
 def _metres(cameras: Cameras) -> NDArray[np.float32]:

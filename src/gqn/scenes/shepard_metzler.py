@@ -18,6 +18,7 @@ RADIUS = 10 / 3  # of the sphere that the cameras stand on
 EDGE = 0.1678  # side of a cube
 LIFT = -0.0212  # height of the bounding box's centre
 FOV = 20.15  # degrees
+PITCH = 49 * math.pi / 100  # the cameras' steepest, up and down
 SHIFT = (-0.041, 0.027)  # of the principal point, right and down, in 64ths of the image
 NATIVE = 64  # pixels; the released frames are not antialiased
 SUN = 1e4  # far away, towards (1, 1, 1)
@@ -48,6 +49,7 @@ class Family:
 
     parts: int = 5
     fov: ClassVar[float] = FOV
+    motion: ClassVar[str] = "sphere"
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """A self-avoiding walk on the lattice, its bounding box centred; hues uniform and independent."""
@@ -62,7 +64,12 @@ class Family:
         pitch = rng.integers(-49, 50, k) * (math.pi / 100)
         return sphere(yaw, pitch)
 
-    def orbit(self, scene: Scene, k: int) -> Cameras:
+    def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
+        """The cameras (K,) on the sphere that look along the same yaw and, as far as released ones do, pitch."""
+        yaw, pitch = cameras.pose[:, 3:].double().numpy().T
+        return sphere(yaw, pitch.clip(-PITCH, PITCH))
+
+    def orbit(self, scene: Scene | None, k: int) -> Cameras:
         """Cameras (K,) on a circle around the object, which they see from a little above."""
         return sphere(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, -0.3))
 

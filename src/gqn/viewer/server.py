@@ -1,0 +1,235 @@
+"""The viewer's server: a page, and a socket for questions.
+
+Model work is done by one thread, part by part, for all clients in turn. Of each client it works on two questions at
+most, one in the background; the newest takes the place of the one before it, and a client that leaves takes its
+questions along.
+
+Who may ask: a browser's page must come from this server (Origin), under a name of this machine (Host: else a page
+elsewhere could have its own name resolved to us), and beyond this machine it needs the token.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from errno import errorcode
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from gqn.errors import BadInput
+from gqn.viewer import wire
+from gqn.viewer.answers import Answer, Answers
+
+CLIENTS = 16  # sockets at a time
+CONNECTIONS = 64  # of any kind
+SILENT = 10.0  # seconds after which a connection that asks for nothing is cut
+IDLE = 0.25  # seconds without a question, after which work in the background goes on
+PAGE = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """Serves `answers` on one address; `async with` starts and stops it.
+
+    Port 0 takes any that is free. Beyond this machine a token is made if none is given. BadInput if it cannot listen.
+    """
+
+    def __init__(self, answers: Answers, host: str = "127.0.0.1", port: int = 0, token: str | None = None):
+        self.answers, self.host, self.port = answers, host, port
+        self.local = _is_local(host)
+        self.token = token or (None if self.local else secrets.token_urlsafe(16))
+        self.clients: set[web.WebSocketResponse] = set()
+        self.worker = ThreadPoolExecutor(1, "model")
+        self.files = {path: (Path(__file__).with_name(name).read_bytes(), name) for path, name in PAGE.items()}
+
+    @property
+    def url(self) -> str:
+        """The page's address, token included."""
+        host = socket.gethostname() if self.host in ("", "0.0.0.0", "::") else self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+
+    async def __aenter__(self) -> "Server":
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/socket", self._socket)
+        for path in PAGE:
+            app.router.add_get(path, self._file)
+        app.on_response_prepare.append(_add_headers)
+        app.on_shutdown.append(self._leave)
+        self.runner = web.AppRunner(app, access_log=None, keepalive_timeout=SILENT, shutdown_timeout=1)
+        await self.runner.setup()
+        try:
+            self.listener = await asyncio.get_running_loop().create_server(self._connect, self.host, self.port)
+        except (OSError, OverflowError) as error:
+            await self.runner.cleanup()
+            code: Any = getattr(error, "errno", None)
+            reason = os.strerror(code) if code in errorcode else error
+            advice = "choose another with --port, or --port 0 for any that is free"
+            raise BadInput(f"cannot listen on {self.host}, port {self.port} ({reason}): {advice}") from error
+        self.port = self.listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        self.listener.close()
+        await self.runner.cleanup()
+        self.worker.shutdown(cancel_futures=True)
+
+    def _connect(self) -> asyncio.Protocol:
+        """What serves a new connection: nothing if there are too many."""
+        server = self.runner.server
+        assert server is not None
+        return server() if len(server.connections) < CONNECTIONS else _Refusal()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.local and not _is_local(_name(request.host)):
+            raise web.HTTPForbidden(text="this page is at 127.0.0.1 and at localhost only\n")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2] != request.host:
+            raise web.HTTPForbidden(text="pages from elsewhere may not ask\n")
+        return await handler(request)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        body, name = self.files[request.path]
+        return web.Response(body=body, content_type=TYPES[Path(name).suffix], charset="utf-8")
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        given = request.query.get("token", "")
+        if self.token and not hmac.compare_digest(given.encode(errors="replace"), self.token.encode()):
+            raise web.HTTPForbidden(text="the address lacks the right token\n")
+        if len(self.clients) >= CLIENTS:
+            raise web.HTTPServiceUnavailable(text=f"{CLIENTS} pages are open already\n")
+        client = web.WebSocketResponse(max_msg_size=wire.LONGEST, heartbeat=30, compress=False)
+        self.clients.add(client)
+        tasks: list[asyncio.Task[None]] = []
+        lanes = {False: Lane(self, client), True: Lane(self, client)}
+        try:
+            await client.prepare(request)
+            tasks = [asyncio.create_task(lanes[False].work()), asyncio.create_task(lanes[True].work(lanes[False]))]
+            with suppress(ConnectionError):  # the client left
+                await client.send_json(self.answers.about())
+                await self._listen(client, lanes)
+        finally:
+            self.clients.discard(client)
+            for task in tasks:
+                task.cancel()
+        return client
+
+    async def _listen(self, client: web.WebSocketResponse, lanes: dict[bool, "Lane"]) -> None:
+        async for message in client:
+            try:
+                if message.type is not WSMsgType.TEXT:
+                    raise BadInput("a question is text")
+                question = wire.question(message.data)
+            except BadInput as error:
+                await client.send_json({"error": str(error)})
+            else:
+                lanes[question.background].ask(question)
+
+    async def _leave(self, app: web.Application) -> None:
+        for client in list(self.clients):
+            await client.close(code=WSCloseCode.GOING_AWAY)
+
+
+class Lane:
+    """Answers a client's newest question; what was asked before it is left at its next part."""
+
+    def __init__(self, server: Server, client: web.WebSocketResponse):
+        self.server, self.client = server, client
+        self.question: wire.Question | None = None
+        self.asked = asyncio.Event()
+        self.last = 0.0  # when something was asked or answered
+
+    def ask(self, question: wire.Question) -> None:
+        self.question, self.last = question, asyncio.get_running_loop().time()
+        self.asked.set()
+
+    async def work(self, first: "Lane | None" = None) -> None:
+        """Go on for ever; while there is work in the lane `first`, wait."""
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionError):  # the client left
+            while True:
+                await self.asked.wait()
+                self.asked.clear()
+                assert self.question
+                question, parts = self.question, self.server.answers(self.question)
+                while not self.asked.is_set():
+                    while first and (rest := first.last + IDLE - loop.time()) > 0:
+                        await asyncio.sleep(rest)
+                    message = await loop.run_in_executor(self.server.worker, partial(_next, question, parts))
+                    if message is None:
+                        break
+                    await self.client.send_bytes(message)
+                    self.last = loop.time()
+
+
+def _next(question: wire.Question, parts: Iterator[Answer]) -> bytes | None:
+    """The message with the next part of an answer, or with what is wrong; None if it is over."""
+    about = {"about": question.about, "id": question.id}
+    try:
+        part = next(parts, None)
+        return None if part is None else wire.answer(about | part[0], part[1])
+    except BadInput as error:
+        return wire.answer(about | {"error": str(error)}, {})
+    except Exception:
+        log.exception("while answering %s", question)
+        return wire.answer(about | {"error": "the server failed; its window says how"}, {})
+
+
+class _Refusal(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+
+
+def _name(host: str) -> str:
+    """Of a Host header, without the port; empty if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def serve(server: Server, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is told the address."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends it less gently
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    async with server:
+        ready(server.url)
+        await stop.wait()
