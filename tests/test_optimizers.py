@@ -35,7 +35,7 @@ def test_each_parameter_has_one_optimizer():
     names = {p: name for name, p in model.named_parameters()}
     adam, muon = optimizers(model, "muon", 1e-3)
     taken = [[names[p] for group in each.param_groups for p in group["params"]] for each in (adam, muon)]
-    assert sorted(sum(taken, [])) == sorted(names.values())
+    assert sorted([*taken[0], *taken[1]]) == sorted(names.values())
     assert {"represent_view.enter.weight", "observe.weight", "cores.0.look.weight"} <= set(taken[0])
     assert {"represent_view.mix.weight", "cores.0.generation.gates.weight", "cores.0.up.weight"} <= set(taken[1])
     assert not [name for name in taken[1] if name.endswith("bias")]
