@@ -1,4 +1,4 @@
-"""Draw the validation curve of one or more runs: MSE of prior samples, and KL, against training samples.
+"""Draw the validation curve of one or more runs: MSE of prior samples, and KL, against the minutes of training.
 
 .venv/bin/python runs/curve.py OUT.png RUN [RUN ...]
 """
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -17,17 +18,14 @@ def main(out: str, *runs: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for run in map(Path, runs):
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        val = [r for r in records if r["kind"] == "val"]
-        samples = [r["samples"] / 1000 for r in val]
-        left.plot(samples, [r["mse"] for r in val], label=f"{run.name}: prior sample")
-        left.plot(samples, [r["posterior_mse"] for r in val], "--", color=left.lines[-1].get_color(), label="posterior")
-        right.plot(samples, [r["kl"] for r in val])
-        if (run / "eval.json").exists():
-            context, found = next(iter(json.loads((run / "eval.json").read_text())["results"].items()))
-            floor = found["mean image"]["mse"]["mean"]
-            left.axhline(floor, color="grey", lw=0.8, label=f"mean image ({context} context views)")
-    left.set(xlabel="thousand training samples", ylabel="MSE", ylim=(0, None), title="validation, 1-4 context views")
-    right.set(xlabel="thousand training samples", ylabel="KL (nats per image)", ylim=(0, None))
+        train, val = ([r for r in records if r["kind"] == kind] for kind in ("train", "val"))
+        when = np.interp([r["samples"] for r in val], *([r[x] for r in train] for x in ("samples", "seconds"))) / 60
+        left.plot(when, [r["mse"] for r in val], ".-", label=f"{run.name}: prior sample")
+        left.plot(when, [r["posterior_mse"] for r in val], "--", color=left.lines[-1].get_color(), label="posterior")
+        right.plot(when, [r["kl"] for r in val], ".-")
+    most = json.loads((run / "config.json").read_text())["max_context_size"]
+    left.set(xlabel="minutes", ylabel="MSE", ylim=(0, None), title=f"validation, 1-{most} context views")
+    right.set(xlabel="minutes", ylabel="KL (nats per image)", ylim=(0, None))
     left.legend(fontsize=7)
     figure.savefig(out, dpi=110)
 
