@@ -206,6 +206,20 @@ def test_truncated_checkpoint_falls_back(straight, tmp_path):
         checkpoint.load_state(tmp_path / "run", said.append)
 
 
+@pytest.mark.parametrize("change", [lambda state: state.pop("optimizers"), lambda state: state["model"].popitem()])
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(straight, tmp_path, change):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / "model.safetensors").unlink()
+    state = torch.load(run / "latest.ckpt", weights_only=True)
+    change(state)
+    torch.save(state, run / "latest.ckpt")
+    before = (run / "latest.ckpt").read_bytes()
+    with pytest.raises(BadInput, match="is of another version of gqn") as error:
+        train(TOY, HERE, run)
+    assert "\n" not in str(error.value) and (run / "latest.ckpt").read_bytes() == before
+
+
 def test_a_finished_run_is_left_as_it_is(straight):
     before = {path: path.stat().st_mtime_ns for path in straight.iterdir()}
     train(TOY, HERE, straight)

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gqn import checkpoint, heldout, ranks
 from gqn import config as configs
@@ -74,15 +75,13 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     done, best, spent = 0, math.inf, 0.0
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
-        plain.load_state_dict(state["model"])
         done, best, spent = state["step"], state["best"], state.get("seconds", 0.0)
-        say(f"{folder}: going on after step {done} of {config.steps}")
     if place.compile and compiles(fabric.device, say):
         plain.compile_steps()
     model, *set_up = fabric.setup(plain, *steppers)
     if state is not None:  # now that the weights are on their device, as the optimizers' state must be
-        for optimizer, its_state in zip(steppers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(its_state)
+        restore(plain, steppers, state, folder)
+        say(f"{folder}: going on after step {done} of {config.steps}")
 
     scenes = source(**config.scenes("train", place))
     tasks = training_tasks(config, place, fabric, scenes, done)
@@ -173,6 +172,19 @@ class Autocast(MixedPrecision):
 
     def convert_input(self, data):
         return data
+
+
+def restore(model: nn.Module, steppers: list[Optimizer], state: dict[str, Any], folder: Path) -> None:
+    """Put a training state where it was taken from; BadInput if another version of the package took it."""
+    try:
+        model.load_state_dict(state["model"])
+        for optimizer, its_state in zip(steppers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"the checkpoint in {folder} is of another version of gqn: go on with that one, give another --run-suffix, "
+            "or start over with --no-resume"
+        ) from error
 
 
 def schedule(config: Config, samples: int) -> tuple[float, float]:
