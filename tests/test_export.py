@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -85,6 +86,31 @@ def test_what_cannot_be_exported(run, tmp_path, capsys):
         assert main(["export", *map(str, argv)]) == 2
         err = capsys.readouterr().err
         assert says in err and err.count("\n") == 1
+
+
+def test_only_an_exported_model_is_written_over(run, tmp_path):
+    """Neither another run nor a project loses its files; what was known of the model before is not left beside it."""
+    other, project = made_run(tmp_path / "other"), tmp_path / "project"
+    project.mkdir()
+    (project / "README.md").write_text("# A project")
+    for folder, name in ((other, "config.json"), (project, "README.md")):
+        before = (folder / name).read_bytes()
+        with pytest.raises(BadInput, match=f"holds {name}, which is not of an exported model"):
+            export.export(run, folder)
+        assert (folder / name).read_bytes() == before
+    gift = export.export(run, tmp_path / "gift")
+    (gift / "predictions.png").write_text("")  # a figure of it
+    export.export(made_run(tmp_path / "plain"), gift)
+    assert {p.name for p in gift.iterdir()} == {"model.safetensors", "config.json", "README.md", "predictions.png"}
+
+
+def test_a_kill_leaves_no_mixture_of_two_models(run, tmp_path, monkeypatch):
+    gift, plain = export.export(run, tmp_path / "gift"), made_run(tmp_path / "plain")
+    monkeypatch.setattr(checkpoint, "save_weights", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export.export(plain, gift)
+    with pytest.raises(BadInput, match="holds no weights yet"):
+        checkpoint.load(gift)
 
 
 def test_the_hub_gets_the_folder(run, tmp_path, monkeypatch, capsys):

@@ -5,9 +5,10 @@ from typing import Any
 from gqn.config import Config
 from gqn.results import MEAN_IMAGE, MODEL, NEAREST, cells, duration
 
-HEAD = """---
+TAG = "library_name: gqn"  # by which a card is known to be one
+HEAD = f"""---
 license: apache-2.0
-library_name: gqn
+{TAG}
 tags: [generative-query-network, neural-scene-representation, novel-view-synthesis]
 ---
 """

@@ -19,7 +19,7 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     """Write a finished model as the folder `out`: model.safetensors, config.json, README.md, and what else is known.
 
     That is training.json and eval.json, which the card is made from. The config's `data` is left away: it is a place
-    on the machine that trained. BadInput if there is no such model, or the folder is its own or cannot be written.
+    on the machine that trained. BadInput if there is no such model, or if the folder is its own, holds a run or another's README.md, or cannot be written.
     """
     weights = trained.find(run)
     own = weights.parent
@@ -31,19 +31,24 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     took, evaluation = checkpoint.load_training(own), _evaluation(own)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        held = [name for name in trained.FILES if (out / name).exists()]
+        if held and (CARD not in held or card.TAG not in (out / CARD).read_text(errors="replace")):
+            raise BadInput(f"{out} holds {held[-1]}, which is not of an exported model: give another --out")
+        (out / trained.WEIGHTS).unlink(missing_ok=True)  # of an export before: until all is written there is no model
     except OSError as error:
         raise BadInput(f"cannot write {out}: {error.strerror}") from error
 
     def keep(name: str, text: str) -> None:
         checkpoint.write(out / name, lambda part: part.write_text(text))
 
-    keep(trained.CONFIG, configs.as_json(dataclasses.replace(config, data="")))
-    if took:
-        checkpoint.save_training(out, took)
-    if evaluation:
-        keep(EVALUATION, json.dumps(evaluation, indent=2) + "\n")
     parameters = sum(p.numel() for p in model.parameters())
     keep(CARD, card.card(out.resolve().name, config, parameters, dtype, took, evaluation))
+    keep(trained.CONFIG, configs.as_json(dataclasses.replace(config, data="")))
+    for name, known in ((trained.TRAINING, took), (EVALUATION, evaluation)):
+        if known:
+            keep(name, json.dumps(known, indent=2) + "\n")
+        else:
+            (out / name).unlink(missing_ok=True)  # of an export before
     checkpoint.save_weights(out, model, DTYPES[dtype])
     return out
 
