@@ -113,6 +113,14 @@ def test_a_kill_leaves_no_mixture_of_two_models(run, tmp_path, monkeypatch):
         checkpoint.load(gift)
 
 
+def test_an_evaluation_of_before_the_end_is_not_given_away(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    checkpoint.save_training(copy, TOOK | {"samples": 2345678})  # it went on
+    with pytest.raises(BadInput, match=r"is not of the weights beside it: gqn eval .*copy makes it again"):
+        export.export(copy, tmp_path / "gift")
+
+
 def test_the_hub_gets_the_folder(run, tmp_path, monkeypatch, capsys):
     """And one that was exported before goes as it is, with what a person wrote into its card."""
     calls = []

@@ -19,7 +19,8 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     """Write a finished model as the folder `out`: model.safetensors, config.json, README.md, and what else is known.
 
     That is training.json and eval.json, which the card is made from. The config's `data` is left away: it is a place
-    on the machine that trained. BadInput if there is no such model, or if the folder is its own, holds a run or another's README.md, or cannot be written.
+    on the machine that trained. BadInput if there is no such model, if it was evaluated before it was trained to its
+    end, or if the folder is its own, holds a run or another's README.md, or cannot be written.
     """
     weights = trained.find(run)
     own = weights.parent
@@ -29,6 +30,8 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
         raise BadInput(f"{out} is the model's own folder: give another --out")
     config, model = checkpoint.load(run)
     took, evaluation = checkpoint.load_training(own), _evaluation(own)
+    if evaluation and evaluation.get("training", {}) != took:
+        raise BadInput(f"{own / EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
     try:
         out.mkdir(parents=True, exist_ok=True)
         held = [name for name in trained.FILES if (out / name).exists()]
