@@ -70,9 +70,11 @@ def recipe(config: Config, parameters: int) -> str:
         "parameters": f"{parameters:,}",
         "pixel std": f"{config.pixel_std_initial} to {config.pixel_std_final} "
         f"over {config.pixel_std_fraction:.0%} of the training",
-        "Adam": f"learning rate {config.learning_rate_initial} to {config.learning_rate_final}, "
-        f"batch {config.batch_size}, {config.precision}",
+        "optimizer": f"{config.optimizer.capitalize()}, learning rate {config.learning_rate_initial} to "
+        f"{config.learning_rate_final}, batch {config.batch_size}, {config.precision}",
     }
+    if config.free_nats:
+        rows["free nats"] = f"{config.free_nats} of the KL of an image"
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
