@@ -21,8 +21,6 @@ from gqn.views import Cameras
 
 Activation = Callable[[Tensor], Tensor]
 Region = tuple[float, float, float]  # half the extents, along x, y, z, of a box around the origin that holds the scene
-
-
 Seen = tuple[Tensor, Tensor | None]
 
 
@@ -36,7 +34,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.size, self.activation = image_size // 4, activation
+        self.activation = activation
         self.layers = nn.ModuleList(
             [
                 nn.Conv2d(10, width // 8, 2, 2),
@@ -63,7 +61,7 @@ class Tower(nn.Module):
 
     def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.size, self.activation = image_size // 4, activation
+        self.activation = activation
         half = width // 2
         self.enter = nn.Conv2d(3, width, 2, 2)
         self.skip1 = nn.Conv2d(width, width, 2, 2)
@@ -97,7 +95,7 @@ class IdentityTower(nn.Module):
 
     def __init__(self, image_size: int, width: int, activation: Activation, region: Region):
         super().__init__()
-        self.size, self.activation = image_size // 4, activation
+        self.activation = activation
         half = width // 2
         self.enter = nn.Conv2d(3, half, 2, 2)
         self.block1 = nn.Conv2d(half, half, 3, padding=1)
