@@ -11,7 +11,7 @@ ITERATIONS = 5
 def optimizers(model: nn.Module, name: str, learning_rate: float) -> list[Optimizer]:
     """Adam for all parameters or, with "muon", Muon for the kernels between features and Adam for the others.
 
-    Those are biases, and the kernels that read or write images.
+    Those are biases, and kernels with at most three channels on a side, as those that read or write images.
     """
     kernels = [p for p in model.parameters() if name == "muon" and p.ndim > 1 and min(p.shape[:2]) > 3]
     chosen = set(kernels)
