@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from yarl import URL
 
 from conftest import TOY, made_run
 from gqn import checkpoint, drawing, heldout, metrics
@@ -521,6 +522,16 @@ def test_beyond_this_machine_a_token_is_needed(answers):
     serving(answers, act, host="0.0.0.0")
 
 
+def test_the_address_holds_any_token(answers):
+    """The page hands its address's query on as it is."""
+
+    async def act(server, session):
+        client = await session.ws_connect(URL(server.url.replace("/?", "/socket?"), encoded=True))
+        assert (await client.receive_json())["run"] == "tiny"
+
+    serving(answers, act, token="a b&c+d#é%41")
+
+
 def test_local_addresses_are_told_from_others():
     local = {"127.0.0.1": True, "localhost": True, "::1": True, "0.0.0.0": False, "192.168.0.7": False, "a.b": False}
     assert {host: viewer_server._is_local(host) for host in local} == local
@@ -542,7 +553,11 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert f"port {port}" in error and "--port 0" in error and "Traceback" not in error
     assert main(["view", str(folder), "--port", "70000"]) == 2
-    assert main(["view", str(folder), "--host", "nowhere.invalid"]) == 2
+    for host in ("nowhere.invalid", ".a", "a" * 70):
+        capsys.readouterr()
+        assert main(["view", str(folder), "--host", host]) == 2
+        error = capsys.readouterr().err
+        assert f"cannot listen on {host}, port 8000" in error and error.count("\n") == 1
     assert main(["view", str(folder), "--data", str(tmp_path)]) == 2
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert main(["view", str(folder)]) == 2

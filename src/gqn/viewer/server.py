@@ -23,7 +23,7 @@ from errno import errorcode
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -71,7 +71,7 @@ class Server:
         """The page's address, token included."""
         host = socket.gethostname() if self.host in ("", "0.0.0.0", "::") else self.host
         host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+        return f"http://{host}:{self.port}/" + (f"?token={quote(self.token, safe='')}" if self.token else "")
 
     async def __aenter__(self) -> "Server":
         app = web.Application(middlewares=[self._guard])
@@ -84,7 +84,7 @@ class Server:
         await self.runner.setup()
         try:
             self.listener = await asyncio.get_running_loop().create_server(self._connect, self.host, self.port)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, ValueError) as error:  # the last two: a port or a name that cannot be
             await self.runner.cleanup()
             code: Any = getattr(error, "errno", None)
             reason = os.strerror(code) if code in errorcode else error
