@@ -177,6 +177,26 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_good_one(straight, tm
     assert checkpoint.load_state(run, print)["step"] == 8
 
 
+def test_a_reader_takes_nothing_away_from_the_run_that_writes(straight, tmp_path, monkeypatch):
+    """Which, while the last checkpoint is read, moves it and puts a newer one into its place."""
+    run = copied(straight, tmp_path / "run")
+    latest, load, said = run / "latest.ckpt", torch.load, []
+    newer = shutil.copy(latest, run / ".new.ckpt")
+
+    def meanwhile(path, **options):
+        if path == latest:
+            os.replace(latest, run / "previous.ckpt")
+        try:
+            return load(path, **options)
+        finally:
+            if path == latest:
+                os.replace(newer, latest)
+
+    monkeypatch.setattr(torch, "load", meanwhile)
+    assert checkpoint.load_state(run, said.append)["step"] == 12
+    assert latest.exists() and not list(run.glob("*.damaged")) and said == []
+
+
 def test_full_disk_is_a_clear_line_and_loses_nothing(tmp_path, monkeypatch):
     def full(state, path):
         path.write_bytes(b"half")

@@ -57,11 +57,12 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
     A damaged file is named through `say`, moved aside and the one before it taken; BadInput if there is a file and
     none can be read.
     """
-    found = [path for name in (LATEST, PREVIOUS) if (path := folder / name).exists()]
-    damaged = []
-    for path in found:
+    damaged: list[Path] = []
+    for path in (folder / LATEST, folder / PREVIOUS):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:  # not yet, or not at this moment: the run that writes it moves it
+            continue
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             say(f"{path} is damaged ({reason.split('. ')[0]}): trying the checkpoint before it")
@@ -71,7 +72,7 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
                 with suppress(FileNotFoundError):  # another rank was quicker
                     bad.replace(bad.with_suffix(".damaged"))
             return state
-    if found:
+    if damaged:
         raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with --no-resume")
     return None
 
