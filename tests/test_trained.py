@@ -65,10 +65,14 @@ def test_what_is_here_comes_before_what_is_shipped(run, shipped, elsewhere):
     assert checkpoint.load("toy-16")[0].num_steps == 5
 
 
+def test_repositories_of_one_name_are_told_apart(elsewhere):
+    assert len({trained.beside(name) for name in ("hf://me/toy", "hf://you/toy")}) == 2
+
+
 def test_what_is_made_lies_beside_or_in_log(run, hub, shipped, elsewhere, capsys):
     """By commands: figures, an evaluation, and its comparison."""
     assert trained.beside(run) == trained.beside(run / "model.safetensors") == run
-    for name, folder in (("toy-16", "log/toy-16"), ("hf://me/toy", "log/toy")):
+    for name, folder in (("toy-16", "log/toy-16"), ("hf://me/toy", "log/me--toy")):
         assert main(["figure", "predictions", name, "--rows", "2", "--samples", "2"]) == 0
         assert f"{folder}/predictions.png" in capsys.readouterr().out
         assert {path.name for path in Path(folder).iterdir()} >= {"predictions.png", "predictions.json"}

@@ -53,15 +53,17 @@ def name(run: str | Path) -> str:
 
 
 def beside(run: str | Path) -> Path:
-    """The folder for what is made of a model: its own, or log/NAME for one that is shipped or on the hub.
+    """The folder for what is made of a model: its own; log/NAME for a shipped one, log/OWNER--REPO for one on the hub.
 
-    The latter is made if need be. BadInput if there is no such model here, or the folder cannot be made.
+    The latter two are made if need be. BadInput if there is no such model here, or the folder cannot be made.
     """
-    if not str(run).startswith(HUB):
+    if str(run).startswith(HUB):
+        folder = LOG / str(run).removeprefix(HUB).replace("/", "--")
+    else:
         own = find(run).parent
         if own.resolve().parent != SHIPPED.resolve():
             return own
-    folder = LOG / name(run)
+        folder = LOG / name(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
