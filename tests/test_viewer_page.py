@@ -309,6 +309,17 @@ def test_saving(opened, site):
         assert file.read(12)[8:] == b"WEBP"
 
 
+def test_the_orbit_and_the_map_both_come_to_their_end(opened, site):
+    """Whichever is asked for first: the server works on one thing in the background."""
+    page = opened(site)
+    for first, second in (("orbit", "gain"), ("gain", "orbit")):
+        with page.expect_download():
+            page.evaluate("ids => ids.forEach((id) => document.getElementById(id).click())", [first, second])
+        page.wait_for_function("() => !document.getElementById('best').disabled")
+        assert page.get_by_role("button", name="Save orbit").is_enabled()
+        page.get_by_role("button", name="Predict the gain").click()  # off again
+
+
 def test_on_a_phone(opened, site, answers):
     page = opened(site, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -41,6 +41,7 @@ function connect() {
   socket.onmessage = ({ data }) => (typeof data === "string" ? told(JSON.parse(data)) : answered(data));
   socket.onclose = () => {
     waiting = null;
+    $("orbit").disabled = false;
     say("No connection to the server; trying again. Is it running, and is the address complete?");
     setTimeout(connect, 1500);
   };
@@ -106,7 +107,7 @@ function told(message) {
     say(message.error);
     if (!message.id || message.id === waiting?.id) waiting = null;
     if (message.about === "gain") stopGain();
-    $("orbit").disabled = false;
+    if (!message.about || message.about === "orbit") endOrbit();
     if (linked && !place) { // to somewhere that is not there
       change({ dataset: run.dataset, scene: 0, seed: 0, step: 0 });
       say(`This link cannot be shown: ${message.error}.`);
@@ -432,10 +433,11 @@ $("map").onclick = (event) => {
 
 function refreshGain() {
   gains = [];
+  latest.gain = 0; // what still comes is of no interest
   $("best").disabled = true;
   $("scale").hidden = true;
   if ($("gain").getAttribute("aria-pressed") === "true") {
-    ask("gain");
+    if (!$("orbit").disabled) ask("gain"); // of what works in the background the newest wins
     $("progress").hidden = false;
     $("progress").value = 0;
   }
@@ -464,7 +466,6 @@ $("gain").onclick = () => {
   const on = $("gain").getAttribute("aria-pressed") !== "true";
   $("gain").setAttribute("aria-pressed", on);
   $("progress").hidden = true;
-  latest.gain = 0; // what still comes is of no interest
   refreshGain();
 };
 $("best").onclick = () => goTo(gains.reduce((a, b) => (b.gain > a.gain ? b : a)).pose);
@@ -597,8 +598,12 @@ $("orbit").onclick = () => { $("orbit").disabled = true; ask("orbit"); };
 function showOrbit(header, parts) {
   if (!parts.file) return say(`The camera goes around: ${header.done} of ${header.total} views.`);
   save(new Blob([parts.file.bytes], { type: "image/webp" }), header.name);
-  $("orbit").disabled = false;
   say("");
+  endOrbit();
+}
+function endOrbit() {
+  if (!$("orbit").disabled) return;
+  $("orbit").disabled = false;
   if ($("best").disabled) refreshGain(); // it had made way
 }
 function save(blob, name) {
