@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=500, help="held-out scenes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if unknown := [name for name in given.trials if name not in TRIALS]:
+        parser.error(f"there is no trial {unknown[0]!r}: give one of {', '.join(TRIALS)}")
     head = ["trial", "flags", "samples", "MSE", "MSE of the mean of 2", "loss - floor", "KL", "SSIM"]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     for name in given.trials or TRIALS:

@@ -13,6 +13,8 @@ ship() { # name, dataset, training samples
 }
 mkdir -p runs/results
 OMP_NUM_THREADS=1 ship sm5-32 shepard_metzler_5_parts 96000 &
+first=$!
 OMP_NUM_THREADS=1 ship rooms-32 rooms_ring_camera 80000 &
-wait
+wait $first # one by one: `wait` alone forgets what failed
+wait $!
 .venv/bin/python runs/results.py
