@@ -90,6 +90,7 @@ def test_what_is_made_lies_beside_or_in_log(run, hub, shipped, elsewhere, capsys
     [
         (["eval", "toy-61"], "no run folder toy-61, nor are weights of this name shipped (toy-16 are)"),
         (["eval", "hf://me/none"], "hf://me/none: 404 Client Error: me/none"),
+        (["eval", "x" * 300], "x: File name too long"),
         (["compare", "toy-16", "toy-16"], "toy-16 has not been evaluated: gqn eval toy-16"),
         (["export", "hf://me/none", "--to", "safetensors"], "hf://me/none: 404"),
     ],

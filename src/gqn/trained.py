@@ -35,10 +35,13 @@ def find(run: str | Path) -> Path:
     if text.startswith(HUB):
         with hub(text) as package:
             return Path(package.snapshot_download(text.removeprefix(HUB), allow_patterns=FILES)) / WEIGHTS
-    if path.is_dir():
-        return path / WEIGHTS
-    if path.exists():
-        return path
+    try:
+        if path.is_dir():
+            return path / WEIGHTS
+        if path.exists():
+            return path
+    except OSError as error:  # not for us to read, or no name that a file can have
+        raise BadInput(f"cannot read {text}: {error.strerror}") from error
     if text in shipped():
         return SHIPPED / text / WEIGHTS
     others = f", nor are weights of this name shipped ({', '.join(shipped())} are)" if shipped() else ""
