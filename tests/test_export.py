@@ -125,6 +125,17 @@ def test_an_evaluation_of_before_the_end_is_not_given_away(run, tmp_path):
         export.export(copy, tmp_path / "gift")
 
 
+@pytest.mark.parametrize("text", ["[1]", "{", '{"training": 1}', json.dumps({"results": {}, "training": TOOK})])
+def test_an_evaluation_that_is_none_is_refused_in_one_line(run, tmp_path, text):
+    copy, gift = tmp_path / "copy", export.export(run, tmp_path / "gift")
+    shutil.copytree(run, copy)
+    (copy / "eval.json").write_text(text)
+    with pytest.raises(BadInput, match=r"eval\.json") as error:
+        export.export(copy, gift)
+    assert "\n" not in str(error.value)
+    checkpoint.load(gift)  # what was there before is left alone
+
+
 def test_the_hub_gets_the_folder(run, tmp_path, monkeypatch, capsys):
     """And one that was exported before goes as it is, with what a person wrote into its card."""
     calls = []

@@ -32,6 +32,14 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     took, evaluation = checkpoint.load_training(own), _evaluation(own)
     if evaluation and evaluation.get("training", {}) != took:
         raise BadInput(f"{own / EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
+    parameters = sum(p.numel() for p in model.parameters())
+    try:
+        text = card.card(out.resolve().name, config, parameters, dtype, took, evaluation)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{trained.TRAINING} or {EVALUATION} in {own} is of another version, or damaged ({error!r}): "
+            f"gqn eval {run} makes the latter again"
+        ) from error
     try:
         out.mkdir(parents=True, exist_ok=True)
         held = [name for name in trained.FILES if (out / name).exists()]
@@ -44,8 +52,7 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     def keep(name: str, text: str) -> None:
         checkpoint.write(out / name, lambda part: part.write_text(text))
 
-    parameters = sum(p.numel() for p in model.parameters())
-    keep(CARD, card.card(out.resolve().name, config, parameters, dtype, took, evaluation))
+    keep(CARD, text)
     keep(trained.CONFIG, configs.as_json(dataclasses.replace(config, data="")))
     for name, known in ((trained.TRAINING, took), (EVALUATION, evaluation)):
         if known:
@@ -78,8 +85,8 @@ def upload(run: str | Path, out: Path, dtype: str, repository: str) -> str:
 
 def _evaluation(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / EVALUATION).read_text())
+        return dict(json.loads((folder / EVALUATION).read_text()))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise BadInput(f"{folder / EVALUATION} is damaged ({error}): gqn eval makes it again") from error
