@@ -80,12 +80,15 @@ def test_what_cannot_be_exported(run, tmp_path, capsys):
     unfinished = made_run(tmp_path / "unfinished")
     (unfinished / "model.safetensors").unlink()
     (tmp_path / "file").write_text("")
+    gift = export.export(run, tmp_path / "gift")
     for argv, says in (
         ([run, "--to", "safetensors", "--out", run], "is the model's own folder"),
         ([run, "--to", "safetensors", "--out", tmp_path / "file" / "x"], "cannot write"),
         ([run, "--to", "onnx", "--out", tmp_path / "file" / "x"], "cannot write"),
         ([unfinished, "--to", "safetensors", "--out", tmp_path / "x"], "has no final weights yet"),
         ([run, "--to", "hub"], "--repo OWNER/NAME go together"),
+        ([run, "--to", "onnx", "--dtype", "bf16"], "leave --dtype away"),
+        ([gift, "--to", "hub", "--repo", "me/toy", "--dtype", "bf16"], "as it is: leave --dtype away"),
     ):
         assert main(["export", *map(str, argv)]) == 2
         err = capsys.readouterr().err

@@ -256,6 +256,8 @@ def export(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if bool(given.repo) != (given.to == "hub"):
         raise BadInput("--to hub and --repo OWNER/NAME go together")
+    if given.to == "onnx" and given.dtype != "f32":
+        raise BadInput("a sampler is in float32: leave --dtype away")
 
     out = given.out or Path("export") / trained.name(given.run)
     if given.to == "onnx":

@@ -66,10 +66,14 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
 def upload(run: str | Path, out: Path, dtype: str, repository: str) -> str:
     """Put a model on the hub, and return its address; it is exported to `out` first, if it is not an exported one.
 
-    An exported one goes as it is, with what a person wrote into its card. BadInput if the hub does not take it.
+    An exported one goes as it is, with what a person wrote into its card. BadInput if the hub does not take it, or if
+    bf16 is asked of what is exported already.
     """
     own = trained.find(run).parent
-    folder = own if (own / CARD).exists() else export(run, out, dtype)
+    exported = (own / CARD).exists()
+    if exported and dtype != "f32":
+        raise BadInput(f"{run} is exported already and goes to the hub as it is: leave --dtype away")
+    folder = own if exported else export(run, out, dtype)
     address = trained.HUB + repository
     with trained.hub(address) as package:
         api = package.HfApi()
