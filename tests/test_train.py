@@ -13,29 +13,17 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+import conftest
 from conftest import needs_gpu
 from gqn import checkpoint
 from gqn import config as configs
 from gqn import train as training
-from gqn.config import Config, Place
+from gqn.config import Place
 from gqn.errors import BadInput
 from gqn.figures import predictions
 from gqn.train import NotFinite, Stopped, train
 
-TOY = Config(
-    image_size=16,
-    max_context_size=3,
-    representation="tower",
-    representation_maps=8,
-    num_steps=2,
-    num_recurrent_maps=4,
-    num_canvas_maps=4,
-    kernel_size=3,
-    batch_size=4,
-    num_train_samples=48,
-    num_val_samples=8,
-    val_freq=16,
-)
+TOY = dataclasses.replace(conftest.TOY, batch_size=4, num_train_samples=48, num_val_samples=8, val_freq=16)
 HERE = Place(workers=0)
 
 
