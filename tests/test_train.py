@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from conftest import TOY as SMALL
+import conftest
 from conftest import needs_gpu
 from gqn import checkpoint
 from gqn import config as configs
@@ -23,7 +23,7 @@ from gqn.errors import BadInput
 from gqn.figures import predictions
 from gqn.train import NotFinite, Stopped, train
 
-TOY = dataclasses.replace(SMALL, batch_size=4, num_train_samples=48, num_val_samples=8, val_freq=16)
+TOY = dataclasses.replace(conftest.TOY, batch_size=4, num_train_samples=48, num_val_samples=8, val_freq=16)
 HERE = Place(workers=0)
 
 
