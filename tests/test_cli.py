@@ -83,6 +83,8 @@ def test_dry_run(capsys, preset):
         (["train", "demo", "-d", "rooms_ring_camra"], "Did you mean 'rooms_ring_camera'?"),
         (["train", "demo", "--batch-size", "0"], "batch-size must be positive"),
         (["train", "demo", "--kernel-size", "4"], "must be odd"),
+        (["train", "demo", "--representation-maps", "20"], "multiple of 8"),
+        (["train", "demo", "--sigmoid-output"], "the lattice starts from a picture"),
         (["train", "demo", "--config", "nowhere.toml"], "cannot read nowhere.toml"),
         (["train", "demo", "--nonsense", "1"], "--nonsense"),
         (["train", "demo", "--devices", "0"], "devices must be at least 1"),

@@ -7,6 +7,7 @@ model.safetensors           final weights, with FORMAT as `gqn_format` in the fi
 training.json               what the training took: samples, seconds, and `gqn.provenance`
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -126,6 +127,8 @@ def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, G
     folder = path.parent
     weights = read_weights(path) if path.exists() else None  # first: one of another version says so
     config = configs.read(folder / CONFIG)
+    if str(run).startswith(trained.HUB):
+        config = dataclasses.replace(config, data="")  # strangers do not say which places are read here
     model = build(config)
     if weights is None and (state := load_state(folder, say)) is not None:
         weights = state["model"]

@@ -52,7 +52,7 @@ class Config:
     representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice"] = "identity_tower"
     """Network that encodes one context view."""
     representation_maps: int = 256
-    """Channels of the representation."""
+    """Channels of the representation, a multiple of 8."""
     aggregate: Literal["sum", "mean"] = "sum"
     """How the codes of the context views become one representation."""
     num_steps: Annotated[int, _short("-s")] = 12
@@ -130,6 +130,10 @@ class Config:
                 raise BadInput(f"{_flag(field.name)} must be positive, not {value}")
             if get_origin(field.type) is Literal and value not in get_args(field.type):
                 raise BadInput(lookup.unknown(_flag(field.name), str(value), get_args(field.type)))
+        if self.representation_maps % 8:
+            raise BadInput(f"representation-maps must be a multiple of 8, not {self.representation_maps}")
+        if self.representation == "lattice" and self.sigmoid_output:
+            raise BadInput("the lattice starts from a picture, which is not squashed: give --no-sigmoid-output")
         if self.query == "overhead" and self.num_queries > 1:
             raise BadInput("a scene has one overhead view: leave --num-queries away")
         if self.query == "overhead" and DATASETS[self.dataset_name].family != "mazes":

@@ -36,8 +36,9 @@ class Muon(Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p.grad))
-                momentum.lerp_(p.grad, 0.05)
+                if not (state := self.state[p]):
+                    state["momentum"] = torch.zeros_like(p.grad)
+                momentum = state["momentum"].lerp_(p.grad, 0.05)
                 towards = orthogonal(p.grad.lerp(momentum, 0.95).flatten(1))
                 p.add_(towards.view(p.shape), alpha=-0.2 * max(towards.shape) ** 0.5 * group["lr"])
 
