@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import conftest
 from conftest import needs_gpu
-from gqn import checkpoint
+from gqn import checkpoint, files
 from gqn import config as configs
 from gqn import train as training
 from gqn.config import Place
@@ -239,6 +239,14 @@ def test_another_config_is_refused(straight):
         train(dataclasses.replace(TOY, num_steps=3), HERE, straight)
 
 
+def test_two_do_not_train_one_run(tmp_path):
+    with files.alone(tmp_path / "run"), pytest.raises(BadInput, match="another process is training"):
+        train(TOY, HERE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with files.alone(tmp_path / "run"):
+        pass  # the lock went with its holder
+
+
 def test_no_resume_starts_over(straight, tmp_path):
     other = dataclasses.replace(TOY, num_train_samples=16)
     train(other, HERE, tmp_path / "run")
@@ -340,7 +348,7 @@ def alone(tmp_path_factory):
 
 
 def curves(logdir):
-    (folder,) = logdir.iterdir()
+    (folder,) = logdir.glob("[!.]*")
     kept = ("loss", "excess", "kl", "mse")
     return [
         {k: r[k] for k in ("step", *kept)} for kind in ("train", "val") for r in records(folder, kind) if "loss" in r

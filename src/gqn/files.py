@@ -1,9 +1,13 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and folders that one process writes to."""
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from gqn.errors import BadInput
 
 
 def write(path: Path, write_to: Callable[[Path], Any]) -> None:
@@ -20,3 +24,25 @@ def write(path: Path, write_to: Callable[[Path], Any]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a lock beside a folder, which may not be there yet; it ends with the process, however that ends.
+
+    BadInput if another process holds it.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115
+    except OSError as error:
+        raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"another process is training {folder}: wait for it, or give a --run-suffix") from error
+        except OSError:
+            pass  # some network file systems know no locks
+        yield

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gqn import checkpoint, heldout, ranks
+from gqn import checkpoint, files, heldout, ranks
 from gqn import config as configs
 from gqn.config import Config, Place
 from gqn.data.sources import source
@@ -59,7 +59,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
     ends with the weights of one that never was.
     """
     fabric = start(config, place)
-    with ranks.together(fabric):
+    with ranks.together(fabric), files.alone(folder) if fabric.is_global_zero else nullcontext():
         _train(fabric, config, place, folder)
 
 
