@@ -17,6 +17,7 @@ from gqn.config import PRESETS
 from gqn.data.sources import source
 from gqn.errors import BadInput
 from gqn.evaluate import Settings, evaluate
+from gqn.provenance import provenance
 
 TOOK = {
     "samples": 1234567,
@@ -74,6 +75,19 @@ def test_the_card_says_what_is_known(run, tmp_path):
     muon = made_run(tmp_path / "muon", dataclasses.replace(TOY, optimizer="muon", free_nats=3.0))
     card = (export.export(muon, tmp_path / "other") / "README.md").read_text()
     assert "| optimizer | Muon, " in card and "| free nats | 3.0 of" in card and "Adam" not in card
+
+
+def test_places_here_are_not_given_away(run, tmp_path, monkeypatch):
+    for argv in (["--data", "/home/me/secret"], ["--data=/home/me/secret"]):
+        monkeypatch.setattr("sys.argv", ["/usr/bin/gqn", "train", "demo", *argv, "-b", "8"])
+        assert provenance(False, 1)["command"] == "gqn train demo --data DATA -b 8"
+    monkeypatch.setattr("sys.argv", ["gqn", "train", "--data", "gs://gqn-dataset"])
+    assert provenance(False, 1)["command"] == "gqn train --data gs://gqn-dataset"
+    shutil.copytree(run, tmp_path / "run")
+    found = json.loads((run / "eval.json").read_text()) | {"data": "/home/me/secret"}
+    (tmp_path / "run" / "eval.json").write_text(json.dumps(found))
+    for file in export.export(tmp_path / "run", tmp_path / "gift").iterdir():
+        assert b"secret" not in file.read_bytes(), file
 
 
 def test_what_cannot_be_exported(run, tmp_path, capsys):

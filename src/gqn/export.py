@@ -10,6 +10,7 @@ import torch
 from gqn import card, checkpoint, trained
 from gqn import config as configs
 from gqn.errors import BadInput
+from gqn.provenance import public
 
 CARD, EVALUATION = "README.md", "eval.json"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
@@ -18,9 +19,9 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     """Write a finished model as the folder `out`: model.safetensors, config.json, README.md, and what else is known.
 
-    That is training.json and eval.json, which the card is made from. The config's `data` is left away: it is a place
-    on the machine that trained. BadInput if there is no such model, if it was evaluated before it was trained to its
-    end, or if the folder is its own, holds a run or another's README.md, or cannot be written.
+    That is training.json and eval.json, which the card is made from. Folders of `data` on this machine are not named.
+    BadInput if there is no such model, if it was evaluated before it was trained to its end, or if the folder is its
+    own, holds a run or another's README.md, or cannot be written.
     """
     weights = trained.find(run)
     own = weights.parent
@@ -32,6 +33,8 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     took, evaluation = checkpoint.load_training(own), _evaluation(own)
     if evaluation and evaluation.get("training", {}) != took:
         raise BadInput(f"{own / EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
+    if evaluation.get("data"):
+        evaluation |= {"data": public(evaluation["data"])}
     parameters = sum(p.numel() for p in model.parameters())
     try:
         text = card.card(out.resolve().name, config, parameters, dtype, took, evaluation)

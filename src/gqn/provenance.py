@@ -14,9 +14,21 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def provenance(gpu: bool, devices: int) -> dict[str, Any]:
-    """The present command, this package's version and commit (None if it is not a checkout), and what it runs on."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The present command, this package's version and commit (None if it is not a checkout), and what it runs on.
+
+    Of a `--data` on this machine the command says DATA, as it may be given away.
+    """
+    words = [
+        word for given in sys.argv[1:] for word in (given.split("=", 1) if given.startswith("--data=") else [given])
+    ]
+    places = [public(word) if before == "--data" else word for before, word in zip(["", *words], words, strict=False)]
+    command = shlex.join([Path(sys.argv[0]).name, *places])
     return {"command": command, "version": __version__, "commit": commit(), "machine": machine(gpu, devices)}
+
+
+def public(data: str) -> str:
+    """A place of data as others may know it: an address, or DATA for a folder here."""
+    return data if "://" in data or not data else "DATA"
 
 
 def commit() -> str | None:
