@@ -50,7 +50,7 @@ def draw(arrays: Arrays) -> Image.Image:
     columns = [f"{step}: RMSE {x['mean']:.1f}" for step, x in enumerate(numbers(arrays).values(), 1)]
     groups = [
         Group("context views", arrays["context"]),
-        Group("canvas of a sample after each step, RMSE of 255", arrays["canvas"], columns),
+        Group("after each step", arrays["canvas"], columns),
         Group("truth", arrays["truth"][:, None]),
     ]
     return drawing.sheet(groups)
