@@ -22,7 +22,7 @@ TRIALS = {
     "demo": "",
     "adam": "--optimizer adam",
     "no free nats": "--free-nats 0",
-    "two steps": "-s 2",
+    "four steps": "-s 4",
     "six steps": "-s 6",
     "lr 4e-3": "-ri 4e-3",
     "lr 1e-3": "-ri 1e-3",

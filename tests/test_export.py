@@ -46,7 +46,7 @@ def test_an_exported_model_is_the_model(run, tmp_path, capsys):
     given, same = checkpoint.load(tmp_path / "gift")
     assert given == dataclasses.replace(config, data="")
     assert all(torch.equal(a, b) for a, b in zip(same.parameters(), model.parameters(), strict=True))
-    assert checkpoint.load_training(tmp_path / "gift") == TOOK
+    assert checkpoint.known(tmp_path / "gift" / "training.json") == TOOK
     again = export.export(tmp_path / "gift", tmp_path / "again", "bf16")
     assert "bfloat16" in (again / "README.md").read_text()
     assert (again / "eval.json").read_text() == (tmp_path / "gift" / "eval.json").read_text()

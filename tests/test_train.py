@@ -57,7 +57,7 @@ def test_what_a_run_leaves(straight):
         "predictions.png",
         "training.json",
     }
-    took = checkpoint.load_training(straight)
+    took = checkpoint.known(straight / "training.json")
     assert took["samples"] == 48 and took.keys() >= {"seconds", "command", "version", "commit", "machine"}
     assert not [name for name in names if name.startswith(".")]  # half-written
     assert any(name.startswith("events") for name in names)

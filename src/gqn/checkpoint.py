@@ -106,14 +106,14 @@ def save_training(folder: Path, took: dict[str, Any]) -> None:
     write(folder / TRAINING, lambda part: part.write_text(json.dumps(took, indent=2) + "\n"))
 
 
-def load_training(folder: Path) -> dict[str, Any]:
-    """What the training of a run took; nothing, if it was not recorded."""
+def known(path: Path) -> dict[str, Any]:
+    """What a JSON file beside a model says, as training.json; nothing if it is not there. BadInput if damaged."""
     try:
-        return dict(json.loads((folder / TRAINING).read_text()))
+        return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{folder / TRAINING} is damaged: {error}") from error
+        raise BadInput(f"{path} is damaged: {error}") from error
 
 
 def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, GQN]:

@@ -83,7 +83,7 @@ class Config:
     pixel_std_fraction: float = 0.1
     """Share of the training samples over which it is annealed."""
     free_nats: float = 0.0
-    """KL of an image that costs nothing, so that latents do not fall silent; the paper has none."""
+    """KL of an image that costs nothing, against latents that fall silent, if not a sure cure; the paper has none."""
     # optimization
     optimizer: Literal["adam", "muon"] = "adam"
     """Muon takes orthogonal steps in kernels between features; what else there is, it leaves to Adam."""

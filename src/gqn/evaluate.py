@@ -56,7 +56,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
     """
     ranks.check(settings.gpu, settings.devices)
     config, model = checkpoint.load(run)
-    took = checkpoint.load_training(trained.find(run).parent)
+    took = checkpoint.known(trained.find(run).with_name(trained.TRAINING))
     out = out or trained.beside(run)
     name, data = settings.dataset or config.dataset_name, config.data if settings.data is None else settings.data
     where = {"name": name, "data": data or None, "hold_out": False, "skip_damaged": settings.skip_damaged}

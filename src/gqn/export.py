@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -30,7 +29,7 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     if own.resolve() == out.resolve():
         raise BadInput(f"{out} is the model's own folder: give another --out")
     config, model = checkpoint.load(run)
-    took, evaluation = checkpoint.load_training(own), _evaluation(own)
+    took, evaluation = (checkpoint.known(own / name) for name in (trained.TRAINING, EVALUATION))
     if evaluation and evaluation.get("training", {}) != took:
         raise BadInput(f"{own / EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
     if evaluation.get("data"):
@@ -88,12 +87,3 @@ def upload(run: str | Path, out: Path, dtype: str, repository: str) -> str:
             commit_message=f"Upload {folder.resolve().name}",
         )
     return address
-
-
-def _evaluation(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / EVALUATION).read_text()))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{folder / EVALUATION} is damaged ({error}): gqn eval makes it again") from error
