@@ -6,7 +6,7 @@ rooms="-d rooms_ring_camera --max-objects 1"
 .venv/bin/gqn train demo --devices 2 --run-suffix=_gallery
 .venv/bin/gqn train demo $rooms --hold-out --run-suffix=_held_out
 .venv/bin/gqn train demo $rooms -c 5 --representation pyramid --activation relu --kernel-size 5 -u 48 --num-canvas-maps 16 \
-    -s 4 --optimizer adam --free-nats 0 -pi 4 -pf 1 --pixel-std-fraction 0.8 -ri 2e-3 -rf 5e-4 -t 80000 -f 8000 --run-suffix=_pyramid
+    -s 4 -l 3 --optimizer adam -pi 4 -pf 1 --pixel-std-fraction 0.8 -ri 2e-3 -rf 5e-4 -t 80000 -f 8000 --run-suffix=_pyramid
 .venv/bin/gqn train demo -d mazes --query overhead --num-views 16 -c 8 -t 24000 -f 6000 --run-suffix=_map
 
 figure() { # NAME RUN [PICTURE]

@@ -24,9 +24,6 @@ def test_elbo_terms():
     torch.testing.assert_close(score.log_likelihood, likelihood, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(score.elbo, likelihood - kl.sum(2), rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(score.mse, (mean - image).square().mean((2, 3, 4)))
-    torch.testing.assert_close(score.loss(), -score.elbo)
-    free = kl.sum(2).median().item()  # below it, a smaller KL earns nothing
-    torch.testing.assert_close(score.loss(free), kl.sum(2).clamp(min=free) - likelihood, rtol=1e-5, atol=1e-3)
 
 
 def test_mistake_3_kl_is_of_standard_deviations():

@@ -100,7 +100,7 @@ def test_stopped_by_a_signal_and_resumed(straight, tmp_path, at_step, signum):
 
 
 def test_stopped_and_resumed_with_muon(tmp_path, at_step):
-    config = dataclasses.replace(TOY, optimizer="muon", free_nats=1.0)
+    config = dataclasses.replace(TOY, optimizer="muon")
     train(config, HERE, tmp_path / "straight")
     at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped):

@@ -73,8 +73,6 @@ def recipe(config: Config, parameters: int) -> str:
         "optimizer": f"{config.optimizer.capitalize()}, learning rate {config.learning_rate_initial} to "
         f"{config.learning_rate_final}, batch {config.batch_size}, {config.precision}",
     }
-    if config.free_nats:
-        rows["free nats"] = f"{config.free_nats} of the KL of an image"
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 

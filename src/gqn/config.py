@@ -77,13 +77,11 @@ class Config:
     """Squash the image mean into (0, 1); the paper's is linear."""
     # objective
     pixel_std_initial: Annotated[float, _short("-pi")] = 2.0
-    """Standard deviation of a pixel at the start."""
+    """Standard deviation of a pixel at the start; one below the final one makes latents pay at first, and they last."""
     pixel_std_final: Annotated[float, _short("-pf")] = 0.7
     """Standard deviation of a pixel in the end, and in every validation and evaluation."""
     pixel_std_fraction: float = 0.1
     """Share of the training samples over which it is annealed."""
-    free_nats: float = 0.0
-    """KL of an image that costs nothing, against latents that fall silent, if not a sure cure; the paper has none."""
     # optimization
     optimizer: Literal["adam", "muon"] = "adam"
     """Muon takes orthogonal steps in kernels between features; what else there is, it leaves to Adam."""
@@ -252,19 +250,19 @@ FAST = Config(
     representation_maps=128,
     aggregate="mean",
     num_steps=2,
+    num_latent_maps=1,
     num_recurrent_maps=64,
     num_canvas_maps=32,
     kernel_size=3,
     head_size=3,
     joint_downsampling=False,
     sigmoid_output=False,
-    pixel_std_initial=1.0,
+    pixel_std_initial=0.1,
     pixel_std_final=0.5,
     pixel_std_fraction=0.5,
-    free_nats=3.0,
     optimizer="muon",
     batch_size=16,
-    learning_rate_initial=2e-3,
+    learning_rate_initial=4e-3,
     learning_rate_warmup=3_200,
     learning_rate_final=2e-5,
     learning_rate_fraction=1.0,
@@ -291,8 +289,7 @@ PRESETS = {
         learning_rate_final=5e-5,
         num_train_samples=72_000_000,
     ),
-    # for CPUs: what won the race of recipes in dev/LOG.md, with a representation that is told the geometry; made for
-    # rooms_ring_camera, 27 minutes of one core (on shepard_metzler_5_parts so long a run silences its latents)
+    # for CPUs: what won the race of recipes in dev/LOG.md, with a representation that is told the geometry
     "fast": FAST,
     # the same in nine minutes of two cores, for shepard_metzler_5_parts: MSE 0.0023 with 3 context views
     "demo": dataclasses.replace(FAST, num_train_samples=40_000),

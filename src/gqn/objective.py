@@ -64,10 +64,6 @@ class Elbo:
         """The loss minus its floor: -ELBO - floor. Zero for a perfect and certain model at any pixel_std."""
         return -self.elbo - self.floor
 
-    def loss(self, free_nats: float = 0.0) -> Tensor:
-        """What training lowers: -ELBO, without a reward for a KL of less than `free_nats` (Kingma et al. 2016)."""
-        return self.kl.clamp(min=free_nats) - self.log_likelihood
-
 
 def elbo(prediction: Prediction, target: Tensor, pixel_std: float) -> Elbo:
     """Score a prediction against the true images `target`, (B, Q, 3, H, W) in [0, 1].

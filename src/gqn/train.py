@@ -109,7 +109,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                 with fabric.no_backward_sync(cast(Any, model), enabled=part + 1 < place.accumulate):
                     prediction = model(task.context, task.query, noise(fabric.device, config.seed, step), of_batch)
                     score = elbo(prediction, task.query.frames, pixel_std)
-                    fabric.backward(score.loss(config.free_nats).mean() / place.accumulate)
+                    fabric.backward(-score.elbo.mean() / place.accumulate)
                 recent.append((step, averages(score, prediction.kl)))
             for optimizer in set_up:
                 optimizer.step()
