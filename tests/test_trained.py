@@ -150,6 +150,10 @@ def test_bfloat16_is_loaded_as_float32(run, tmp_path):
         torch.testing.assert_close(a, b, rtol=2**-8, atol=0)
 
 
+def test_weights_are_for_those_to_read_who_may_read_the_rest(run):
+    assert len({(run / name).stat().st_mode for name in ("model.safetensors", "config.json")}) == 1
+
+
 class Trap:
     def __init__(self, path):
         self.path = path

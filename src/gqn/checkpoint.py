@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from gqn import config as configs
@@ -37,7 +37,7 @@ def write(path: Path, write_to: Callable[[Path], Any]) -> None:
     """`gqn.files.write`, with BadInput if the file cannot be written."""
     try:
         files.write(path, write_to)
-    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is a RuntimeError to torch.save
+    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError to torch.save
         raise BadInput(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
@@ -98,7 +98,7 @@ def build(config: Config) -> GQN:
 def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
     """Write the final weights of a run, or of a model to give away, as numbers of a type."""
     weights = {name: weight.to(dtype) for name, weight in model.state_dict().items()}
-    write(folder / WEIGHTS, lambda part: save_file(weights, part, {"gqn_format": FORMAT}))
+    write(folder / WEIGHTS, lambda part: part.write_bytes(as_bytes(weights, {"gqn_format": FORMAT})))
 
 
 def save_training(folder: Path, took: dict[str, Any]) -> None:
