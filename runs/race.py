@@ -31,7 +31,7 @@ TRIALS = {
     "batch 8": "-b 8",
     "batch 32": "-b 32",
     "two queries": "-b 8 --num-queries 2",
-    "pixel std 0.3": "-pf 0.3",
+    "pixel std 0.5": "-pf 0.5",
     "late pixel std": "--pixel-std-fraction 0.9",
     "wider lattice": "--representation-maps 256",
     "tower": "--representation tower",
