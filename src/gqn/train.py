@@ -71,7 +71,8 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         return
 
     plain = checkpoint.build(config)
-    steppers = optimizers(plain, config.optimizer, config.learning_rate_initial)
+    part = (fabric.global_rank, fabric.world_size)
+    steppers = optimizers(plain, config.optimizer, config.learning_rate_initial, part)
     done, best, spent = 0, math.inf, 0.0
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
@@ -210,12 +211,12 @@ def start(config: Config, place: Place) -> Fabric:
     parts = place.num_nodes * place.devices * place.accumulate
     if place.accumulate < 1 or config.batch_size % parts:
         raise BadInput(f"batch-size {config.batch_size} is not a multiple of num-nodes x devices x accumulate, {parts}")
-    bf16 = config.precision == "bf16-mixed"
-    if bf16 and not place.gpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        console.print("this CPU has no bfloat16 arithmetic: training in float32")
-        bf16 = False
-    plugins = [Autocast("bf16-mixed", "cuda" if place.gpu else "cpu")] if bf16 else []
-    return ranks.launch(place.gpu, place.devices, plugins, place.num_nodes)
+    wanted, device = config.precision == "bf16-mixed", "cuda" if place.gpu else "cpu"
+    bf16 = wanted and ranks.has_bfloat16(place.gpu)
+    fabric = ranks.launch(place.gpu, place.devices, [Autocast("bf16-mixed", device)] if bf16 else [], place.num_nodes)
+    if wanted and not bf16 and fabric.is_global_zero:
+        console.print(f"this {'GPU' if place.gpu else 'CPU'} has no bfloat16 arithmetic: training in float32")
+    return fabric
 
 
 def open_folder(folder: Path, config: Config, resume: bool) -> None:
