@@ -338,6 +338,17 @@ def with_views(context):
     return made_up(context=context)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_parameter_that_is_trained_gets_a_gradient(preset, steps, shared, task):
+    """Several processes wait for the gradient of each, so one that nothing uses must not ask for any."""
+    toy = SMALL | dict(num_steps=steps, shared_cores=shared, head_size=1)
+    model = GQN(**PRESETS[preset].model() | toy)
+    elbo(model(task.context, task.query), task.query.frames, 0.7).elbo.mean().backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
 def test_options_are_the_models_keyword_arguments():
     arguments = set(inspect.signature(GQN.__init__).parameters) - {"self"}
     assert set(MODEL_OPTIONS) | {"region"} == arguments

@@ -69,8 +69,8 @@ class GQN(nn.Module):
             )
             for _ in range(1 if shared_cores else num_steps)
         )
-        if not shared_cores:
-            self.cores[0].down.requires_grad_(False)  # it looks at an empty canvas only
+        if not shared_cores or num_steps == 1:
+            self.cores[0].down.requires_grad_(False)  # it looks at an empty canvas only, so it would get no gradient
         self.observe = nn.Conv2d(num_canvas_maps, 3, 1)
 
     def compile_steps(self) -> None:
