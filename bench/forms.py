@@ -14,6 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from gqn import ranks
 from gqn.config import PRESETS, Config
 from gqn.models.gqn import GQN
 from gqn.objective import elbo
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference
 
 TEXTBOOK = "textbook"  # tests/reference.py, eager, float32
-FORMS = {"float32": False, "bf16": True}  # of gqn: whether autocast is on
+FORMS = {"float32": torch.float32, "bf16": torch.bfloat16}  # of gqn: the arithmetic
 TOY = {"image_size": 16, "representation_maps": 16, "num_steps": 2, "num_recurrent_maps": 8, "num_canvas_maps": 8}
 
 
@@ -61,7 +62,12 @@ class Subject:
         if given.compile:
             self.model.compile_steps()
         self.task = made_up(batch, given.context, queries, size).to(self.device)
-        self.forms = [*([TEXTBOOK] if self.representation in reference.REPRESENTATIONS else []), *FORMS]
+        self.ours = [form for form, dtype in FORMS.items() if dtype == torch.float32 or ranks.has_bfloat16(given.gpu)]
+        self.forms = [*([TEXTBOOK] if self.representation in reference.REPRESENTATIONS else []), *self.ours]
+
+    def autocast(self, form: str) -> torch.autocast:
+        """The arithmetic of a form."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=FORMS[form] == torch.bfloat16)
 
     def noise(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(1)
@@ -84,7 +90,7 @@ class Subject:
             if form == TEXTBOOK:
                 mean, kl = self.textbook(image)
                 return -(reference.log_likelihood(mean, image, 0.7) - sum(kl)).mean()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=FORMS[form]):
+            with self.autocast(form):
                 prediction = self.model(self.task.context, self.task.query, self.noise())
             return -elbo(prediction, self.task.query.frames, 0.7).elbo.mean()
 
@@ -178,8 +184,8 @@ def machine(given: argparse.Namespace) -> str:
 
 
 def tell(figures: dict[str, Any], path: Path | None) -> None:
-    """Print the figures as JSON, and write them to a file."""
-    text = json.dumps(figures, indent=2)
+    """Print the figures as JSON, and write them to a file; null for a form whose arithmetic the machine has not."""
+    text = json.dumps(figures | {form: None for form in FORMS if form not in figures}, indent=2)
     print(text)
     if path:
         path.write_text(text + "\n")

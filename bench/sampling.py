@@ -19,19 +19,19 @@ def main() -> None:
     def one(form: str, representation=None):
         if form == forms.TEXTBOOK:
             return subject.textbook(None)
-        with torch.autocast(subject.device.type, torch.bfloat16, enabled=forms.FORMS[form]):
+        with subject.autocast(form):
             r = model.represent(context) if representation is None else representation
             return model.sample(r, cameras[:, :1], subject.noise())
 
     def orbit(form: str):
-        with torch.autocast(subject.device.type, torch.bfloat16, enabled=forms.FORMS[form]):
+        with subject.autocast(form):
             return model.sample(model.represent(context), cameras, subject.noise())
 
     with torch.no_grad():
         r = model.represent(context)
         singles = subject.medians({form: lambda form=form: one(form) for form in subject.forms}, given.rounds, 3)
-        known = subject.medians({form: lambda form=form: one(form, r) for form in forms.FORMS}, given.rounds, 3)
-        orbits = subject.medians({form: lambda form=form: orbit(form) for form in forms.FORMS}, given.rounds)
+        known = subject.medians({form: lambda form=form: one(form, r) for form in subject.ours}, given.rounds, 3)
+        orbits = subject.medians({form: lambda form=form: orbit(form) for form in subject.ours}, given.rounds)
     textbook = singles.get(forms.TEXTBOOK, float("nan"))
     figures = {
         form: {

@@ -7,8 +7,6 @@ Then a few steps on rendered scenes, for the share of time that training waits f
 
 import time
 
-import torch
-
 import forms
 from gqn.config import PRESETS
 from gqn.data.sources import source
@@ -16,11 +14,11 @@ from gqn.data.tasks import Sampler, batches
 
 
 def waiting(subject: forms.Subject, given, steps: int) -> float:
-    """Share of the time of bf16 steps that goes into waiting for rendered tasks."""
+    """Share of the time of steps, in the fastest arithmetic, that goes into waiting for rendered tasks."""
     scenes = source(PRESETS[given.preset].dataset_name, "train", subject.task.query.frames.shape[-1])
     sampler = Sampler(scenes.order, scenes.num_views, given.batch, given.context, given.context)
     tasks = batches(scenes, sampler, range(steps + 1), given.workers, pin=given.gpu)
-    made, step, waited = subject.task, subject.step("bf16"), 0.0
+    made, step, waited = subject.task, subject.step(subject.ours[-1]), 0.0
     subject.task = next(tasks).to(subject.device).float()
     step()
     began = time.perf_counter()
@@ -43,21 +41,21 @@ if __name__ == "__main__":
     chosen = given.forms.split(",") if given.forms else subject.forms
     steps = {form: subject.step(form) for form in chosen}
     seconds = subject.medians(steps, given.rounds)
-    best = {dtype: subject.best(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    best = {form: subject.best(forms.FORMS[form]) for form in subject.ours}
     figures = {}
     for form, step in steps.items():
-        work, dtype = forms.flop(step), torch.bfloat16 if form == "bf16" else torch.float32
+        work = forms.flop(step)
         figures[form] = {
             "samples_per_second": round(given.batch / seconds[form], 3),
             "times_textbook": round(seconds.get(forms.TEXTBOOK, float("nan")) / seconds[form], 2),
             "gflop_per_sample": round(work / given.batch / 1e9, 1),
             "gflop_per_second": round(work / seconds[form] / 1e9, 1),
-            "share_of_best": round(work / seconds[form] / best[dtype], 3),
+            "share_of_best": round(work / seconds[form] / best[form if form in best else "float32"], 3),
             "peak_memory_mb": subject.peak_memory(step),
         }
     forms.tell(
         forms.described(given)
-        | {"batch": given.batch, "best_gflop_per_second": {str(d)[6:]: round(b / 1e9) for d, b in best.items()}}
+        | {"batch": given.batch, "best_gflop_per_second": {form: round(b / 1e9) for form, b in best.items()}}
         | figures
         | {"waiting_for_data": round(waiting(subject, given, 3 if given.toy else 5), 4)},
         given.json,

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from gqn import ranks
 from gqn.cli import main
 
 MEASURES = {
@@ -26,6 +27,20 @@ def test_measures(tmp_path, name):
     )
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert {"machine", *expected} <= figures.keys()
+    assert all(figures[form] for form in expected - {"bf16"})
+    if "bf16" in expected:
+        assert (figures["bf16"] is not None) == ranks.has_bfloat16(gpu=False)
+
+
+@pytest.mark.parametrize("name", ["step", "sampling"])
+def test_arithmetic_that_the_machine_has_not_is_not_measured(tmp_path, monkeypatch, capsys, name):
+    """Without hardware a product in bfloat16 takes a hundred times as long: minutes."""
+    monkeypatch.setattr(ranks, "has_bfloat16", lambda gpu: False)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    out = tmp_path / "figures.json"
+    assert main(["bench", name, "--toy", "--threads", "1", "--rounds", "1", "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["bf16"] is None and figures["textbook"] and figures["float32"]
 
 
 def test_an_unknown_measurement_names_the_known_ones(capsys):

@@ -27,6 +27,14 @@ def check(gpu: bool, devices: int) -> None:
         )
 
 
+def has_bfloat16(gpu: bool) -> bool:
+    """Whether the GPU, or the CPU, computes in bfloat16: to imitate it takes up to a hundred times as long."""
+    if gpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    onednn = getattr(torch.ops, "mkldnn", None)
+    return bool(getattr(onednn, "_is_mkldnn_bf16_supported", lambda: False)())
+
+
 def launch(gpu: bool, devices: int, plugins: list[Any] | None = None, num_nodes: int = 1) -> Fabric:
     """The engine on GPUs or CPU processes of each machine.
 
