@@ -139,8 +139,8 @@ class Lattice(nn.Module):
         self.down = nn.Conv2d(2 * features, 4 * features, 4, 2, padding=1)
         self.block = nn.Conv2d(4 * features, 4 * features, 3, padding=1)
         self.leave = nn.Conv2d(4 * features, features, 1)
-        self.mix = nn.Conv3d(2 * (features + 3) + 1, 3 * features, 3, padding=1)
-        self.refine = nn.Conv3d(3 * features, 3 * features, 3, padding=1)
+        self.mix = self._mixing(2 * (features + 3) + 1, 3 * features)
+        self.refine = self._mixing(3 * features, 3 * features)
         self.agree = nn.Conv3d(3 * features, features, 1)
         self.paint = nn.Conv3d(3 * features, 4, 1)  # colour and density
         self.project = nn.Conv2d(features * self.depths, width, self.fine, self.fine)
@@ -148,6 +148,10 @@ class Lattice(nn.Module):
         z, y, x = torch.meshgrid(side, side, side, indexing="ij")
         self.register_buffer("region", torch.tensor(region), persistent=False)
         self.register_buffer("lattice", torch.stack([x, y, z], -1) * self.region, persistent=False)
+
+    def _mixing(self, enter: int, leave: int) -> nn.Module:
+        """A layer in which points learn from their 26 neighbours."""
+        return nn.Conv3d(enter, leave, 3, padding=1)
 
     def forward(self, frames: Tensor, cameras: Cameras) -> Tensor:
         a = self.activation
@@ -169,7 +173,7 @@ class Lattice(nn.Module):
 
     def seen(self, code: Tensor, cameras: Cameras) -> Seen:
         queries, a = cameras.pose.shape[1], self.activation
-        x = a(self.mix(code))
+        x = a(self.mix(code.contiguous(memory_format=torch.channels_last_3d)))  # faster on CPUs
         x = x + a(self.refine(x))
         features, paint = (head(x).float().repeat_interleave(queries, 0) for head in (self.agree, self.paint))
         with torch.autocast(code.device.type, enabled=False):
@@ -200,10 +204,34 @@ class Lattice(nn.Module):
         return along.flatten(0, 1), (far - near).flatten(0, 1)
 
 
+class SeparableLattice(Lattice):
+    """The lattice with each mixing convolution split into one within the levels and one across them: half the work.
+
+    A split of space as Tran et al. 2018 (R(2+1)D) split space and time, with the activation between.
+    """
+
+    def _mixing(self, enter: int, leave: int) -> nn.Module:
+        return Separable(enter, leave, self.activation)
+
+
+class Separable(nn.Module):
+    """A 1 x 3 x 3 convolution, the activation, a 3 x 1 x 1 convolution: of volumes (N, C, z, y, x)."""
+
+    def __init__(self, enter: int, leave: int, activation: Activation):
+        super().__init__()
+        self.activation = activation
+        self.within = nn.Conv3d(enter, leave, (1, 3, 3), padding=(0, 1, 1))
+        self.across = nn.Conv3d(leave, leave, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.across(self.activation(self.within(x)))
+
+
 REPRESENTATIONS = {
     "pyramid": Pyramid,
     "tower": Tower,
     "pool": Pool,
     "identity_tower": IdentityTower,
     "lattice": Lattice,
+    "separable_lattice": SeparableLattice,
 }
