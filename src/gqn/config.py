@@ -49,7 +49,9 @@ class Config:
     hold_out: bool = False
     """Train without the dataset's documented combinations of factors (rooms: pairs of shape and hue)."""
     # model
-    representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice"] = "identity_tower"
+    representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice", "separable_lattice"] = (
+        "identity_tower"
+    )
     """Network that encodes one context view."""
     representation_maps: int = 256
     """Channels of the representation, a multiple of 8."""
@@ -130,7 +132,7 @@ class Config:
                 raise BadInput(lookup.unknown(_flag(field.name), str(value), get_args(field.type)))
         if self.representation_maps % 8:
             raise BadInput(f"representation-maps must be a multiple of 8, not {self.representation_maps}")
-        if self.representation == "lattice" and self.sigmoid_output:
+        if self.representation.endswith("lattice") and self.sigmoid_output:
             raise BadInput("the lattice starts from a picture, which is not squashed: give --no-sigmoid-output")
         if self.query == "overhead" and self.num_queries > 1:
             raise BadInput("a scene has one overhead view: leave --num-queries away")
@@ -246,7 +248,7 @@ MODEL_OPTIONS = [
 FAST = Config(
     image_size=32,
     max_context_size=4,
-    representation="lattice",
+    representation="separable_lattice",
     representation_maps=128,
     aggregate="mean",
     num_steps=2,
@@ -261,14 +263,13 @@ FAST = Config(
     pixel_std_final=0.25,
     pixel_std_fraction=0.5,
     optimizer="muon",
-    batch_size=16,
+    batch_size=8,
     learning_rate_initial=4e-3,
-    learning_rate_warmup=3_200,
+    learning_rate_warmup=1_600,
     learning_rate_final=2e-5,
     learning_rate_fraction=1.0,
     num_train_samples=64_000,
-    val_freq=8_000,
-    precision="bf16-mixed",
+    val_freq=4_000,
 )
 
 PRESETS = {

@@ -71,8 +71,8 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         return
 
     plain = checkpoint.build(config)
-    part = (fabric.global_rank, fabric.world_size)
-    steppers = optimizers(plain, config.optimizer, config.learning_rate_initial, part)
+    share = (fabric.global_rank, fabric.world_size)
+    steppers = optimizers(plain, config.optimizer, config.learning_rate_initial, share)
     done, best, spent = 0, math.inf, 0.0
     say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
