@@ -357,6 +357,7 @@ def test_first_weights_are_known_by_what_they_are(begun, tmp_path, at_step):
     for run, init in ((tmp_path / "run", moved), (stopped, "")):
         train(dataclasses.replace(config, init=init), HERE, run)
         assert same_weights(tmp_path / "straight", run)
+        assert checkpoint.config_of(run).init_digest == checkpoint.config_of(tmp_path / "straight").init_digest
     train(TOY, HERE, tmp_path / "random")
     with pytest.raises(BadInput, match="init: other weights here, none there"):
         train(dataclasses.replace(TOY, init=moved), HERE, tmp_path / "random")
