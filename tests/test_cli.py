@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+import gqn
+from gqn import cli
 from gqn import config as configs
 from gqn.cli import main
 from gqn.config import PRESETS, Config
@@ -100,6 +102,22 @@ def test_dry_run(capsys, preset):
         (["figure", "prediction", "nowhere"], "Did you mean 'predictions'?"),
         (["tran"], "Did you mean 'train'?"),
         ([], "usage"),
+        (["train", "--gpu", "demo"], "demo; PRESET comes first: gqn train demo"),
+        (["train", "demo", "--imge-size", "32"], "--imge-size, 32: did you mean --image-size? (gqn train --help"),
+        (["train", "demo", "--run-suffix"], "Missing value for argument '--run-suffix'"),
+        (["train", "demo", "--data-digest", "0"], "--data-digest"),
+        (["train", "demo", "--init", "nowhere"], "there is no run folder nowhere"),
+        (["train", "demo", "--init", "sm5-32", "-u", "32"], "num-recurrent-maps: 32 here, 64 there"),
+        (["eval"], "the following arguments are required: RUN (gqn eval --help"),
+        (["eval", "--", "nowhere"], "there is no run folder nowhere"),
+        (["data"], "usage"),
+        (["data", "rendr"], "'rendr'"),
+        (["data", "info"], "required: PATH (gqn data info --help"),
+        (["figure"], "usage"),
+        (["figure", "--list"], "--list (gqn figure --help"),
+        (["figure", "orbit"], "required: subject (gqn figure orbit --help"),
+        (["bench"], "usage"),
+        (["help", "tran"], "Did you mean 'train'?"),
     ],
 )
 def test_bad_input(capsys, argv, says):
@@ -107,6 +125,33 @@ def test_bad_input(capsys, argv, says):
     assert code == 2
     assert says in out + err
     assert "Traceback" not in out + err
+    assert out.startswith("usage") if says == "usage" else err.startswith("gqn: ") and err.count("\n") == 1
+
+
+COMMANDS = (
+    "train, eval, compare, figure, figure orbit, figure scenes, export, data, data render, data info, view, bench"
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS.split(", "))
+def test_help_before_a_command_is_help_after_it(capsys, command):
+    code, out, _ = run(capsys, "help", *command.split())
+    assert code == 0 and out.startswith(f"usage: gqn {command.split()[0]}")
+    for flag in ("--help", "-h"):
+        assert run(capsys, *command.split(), flag) == (code, out, "")
+    assert run(capsys, "help") == run(capsys, "--help")
+
+
+@pytest.mark.parametrize("module", ["gqn", "gqn.cli"])
+def test_the_package_is_a_program(module):
+    found = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, f"gqn {gqn.__version__}\n")
+
+
+def test_bench_outside_a_checkout(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "a" / "b" / "c" / "cli.py"))
+    code, _, err = run(capsys, "bench", "step")
+    assert code == 2 and "needs a checkout of the project" in err
 
 
 def test_gpu_without_a_gpu(capsys, tmp_path, monkeypatch):
@@ -189,8 +234,15 @@ def test_trains_on_files(capsys, tmp_path):
     make = ["data", "render", name, "--scenes", "6", "--test-scenes", "6", "--out", str(tmp_path / "data")]
     assert run(capsys, *make, "--workers", "0", "--views", "4")[0] == 0
     flags = ["train", *TINY.split(), "--logdir", str(tmp_path), "--workers", "0", "--data", str(tmp_path / "data")]
-    code = run(capsys, *flags)[0]
+    code, out, _ = run(capsys, *flags)
     assert code == 0
+    for line in (
+        f"preset founding, run folder {tmp_path}/founding-{name}-16px",
+        f"data: {name} at 16 px, 6 scenes in 1 file of {tmp_path}/data",
+        "precision 32-true",
+        "parameters, 2 steps of 4 tasks",
+    ):
+        assert line in out
     assert run(capsys, "eval", str(tmp_path / f"founding-{name}-16px"), "--scenes", "4", "--context", "2")[0] == 0
     code, _, err = run(capsys, *flags, "--data", str(tmp_path / "nowhere"), "--run-suffix", "_b")
     assert code == 2 and "nowhere" in err

@@ -153,6 +153,11 @@ def test_files_and_other_datasets(run, tmp_path):
     folder = made_run(tmp_path / "run")
     found = evaluate(folder, Settings(context=(4,), scenes=None, samples=2, draws=1, data=str(tmp_path / "data")))
     assert sorted(found.tasks[:, 0]) == [0, 1, 2, 3, 4]  # the whole split, each scene once
+    (tmp_path / "data").rename(tmp_path / "moved")
+    again = made_run(tmp_path / "again")
+    evaluate(again, Settings(context=(4,), scenes=None, samples=2, draws=1, data=str(tmp_path / "moved")))
+    assert compare([folder, again])[0].paired  # the same scenes, wherever they lie
+    (tmp_path / "moved").rename(tmp_path / "data")
     assert "mse_seen" not in found.summary(4, MODEL)  # files have no depth
     with pytest.raises(BadInput, match=r"at most --context 4"):
         evaluate(folder, Settings(context=(3, 5), data=str(tmp_path / "data")))

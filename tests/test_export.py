@@ -32,7 +32,8 @@ TOOK = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that was trained somewhere, on files, and evaluated."""
-    folder = made_run(tmp_path_factory.mktemp("run") / "toy", dataclasses.replace(TOY, data="/home/me/secret"))
+    folder = made_run(tmp_path_factory.mktemp("run") / "toy", dataclasses.replace(TOY, data_digest="0123"))
+    checkpoint.save_known(folder / checkpoint.ORIGIN, {"data": "/home/me/secret", "files": {"train": {"a": [1, "b"]}}})
     checkpoint.save_training(folder, TOOK)
     evaluate(folder, Settings(context=(1, 4), scenes=3, samples=2, draws=2, data=""))
     return folder
@@ -44,12 +45,14 @@ def test_an_exported_model_is_the_model(run, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "gift").iterdir()} == set(trained.FILES)
     config, model = checkpoint.load(run)
     given, same = checkpoint.load(tmp_path / "gift")
-    assert given == dataclasses.replace(config, data="")
+    assert config.data == "/home/me/secret"
+    assert given == config and given.data == "" and given.stored
     assert all(torch.equal(a, b) for a, b in zip(same.parameters(), model.parameters(), strict=True))
     assert checkpoint.known(tmp_path / "gift" / "training.json") == TOOK
     again = export.export(tmp_path / "gift", tmp_path / "again", "bf16")
     assert "bfloat16" in (again / "README.md").read_text()
     assert (again / "eval.json").read_text() == (tmp_path / "gift" / "eval.json").read_text()
+    assert "read from files" in (again / "README.md").read_text()  # though it is not known where they lie
 
 
 def test_the_card_says_what_is_known(run, tmp_path):
@@ -81,11 +84,17 @@ def test_places_here_are_not_given_away(run, tmp_path, monkeypatch):
     for argv in (["--data", "/home/me/secret"], ["--data=/home/me/secret"]):
         monkeypatch.setattr("sys.argv", ["/usr/bin/gqn", "train", "demo", *argv, "-b", "8"])
         assert provenance(False, 1)["command"] == "gqn train demo --data DATA -b 8"
+    for program in ("/usr/bin/gqn", "/home/me/secret/gqn/__main__.py"):
+        monkeypatch.setattr("sys.argv", [program, "train", "--init=/home/me/secret/best.ckpt", "--config", "/secret/x"])
+        assert provenance(False, 1)["command"] == "gqn train --init=best.ckpt --config x"
     monkeypatch.setattr("sys.argv", ["gqn", "train", "--data", "gs://gqn-dataset"])
     assert provenance(False, 1)["command"] == "gqn train --data gs://gqn-dataset"
     shutil.copytree(run, tmp_path / "run")
     found = json.loads((run / "eval.json").read_text()) | {"data": "/home/me/secret"}
+    found["evaluation"]["run"] = "/home/me/secret/run"
     (tmp_path / "run" / "eval.json").write_text(json.dumps(found))
+    old = json.loads((run / "config.json").read_text()) | {"data": "/home/me/secret"}  # as it was kept before
+    (tmp_path / "run" / "config.json").write_text(json.dumps(old))
     for file in export.export(tmp_path / "run", tmp_path / "gift").iterdir():
         assert b"secret" not in file.read_bytes(), file
 

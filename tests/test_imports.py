@@ -8,22 +8,24 @@ import gqn
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
-    {"views", "lookup", "files", "drawing", "trained", "provenance", "viewer.wire"},
+    {"views", "lookup", "files", "drawing", "trained", "provenance", "parsing", "viewer.wire"},
     {"layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord", "data.fetch"},
     {"models", "data.tasks", "data.stored"},
     {"data.remote"},
-    {"data.sources", "data.download"},
+    {"data.sources", "data.fingerprint", "data.download"},
     {"data.export", "data.inspect"},
     {"metrics", "config"},
     {"checkpoint", "heldout"},
+    {"begin"},
     {"results", "editing"},
     {"curves", "card"},
     {"evaluate", "figures"},
     {"train", "compare", "data.commands", "export", "onnx", "viewer.answers"},
     {"viewer.server"},
     {"cli"},
+    {"__main__"},
 ]
 FORBIDDEN = {"models": {"data", "scenes", "config"}, "scenes": {"models", "data", "config"}}
 

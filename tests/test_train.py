@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 
 import conftest
 from conftest import needs_gpu
-from gqn import checkpoint, files
+from gqn import checkpoint, cli, files
 from gqn import config as configs
 from gqn import train as training
 from gqn.config import Place
+from gqn.data.sources import source
 from gqn.errors import BadInput
 from gqn.figures import predictions
+from gqn.logs import Forecast
 from gqn.train import NotFinite, Stopped, train
 
 TOY = dataclasses.replace(conftest.TOY, batch_size=4, num_train_samples=48, num_val_samples=8, val_freq=16)
@@ -78,7 +80,7 @@ def test_tensorboard_has_curves_histograms_and_pictures(straight):
 
 def test_mistake_5_validation_is_at_the_final_std_on_fixed_tasks(straight):
     _, model = checkpoint.load(straight)
-    tasks = training.validation_tasks(TOY)
+    tasks = training.validation_tasks(TOY, source(**TOY.scenes("test")))
     assert sum(len(t.query.frames) for t in tasks) == 8
     again = training.validate(Fabric(accelerator="cpu"), model, tasks, TOY.pixel_std_final)
     recorded = records(straight, "val")[-1]
@@ -237,6 +239,190 @@ def test_a_finished_run_is_left_as_it_is(straight):
 def test_another_config_is_refused(straight):
     with pytest.raises(BadInput, match="num-steps: 3 here, 2 there"):
         train(dataclasses.replace(TOY, num_steps=3), HERE, straight)
+
+
+def test_the_best_validation_is_still_the_best_after_a_resume(tmp_path, monkeypatch, at_step):
+    """It came first, the run was stopped, and what comes later is worse, if better than other validations."""
+    excess = iter([1.0, 5.0, 3.0])
+    validate = training.validate
+    monkeypatch.setattr(training, "validate", lambda *given: validate(*given) | {"excess": next(excess)})
+    at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        train(TOY, HERE, tmp_path / "run")
+    at_step(-1, None)
+    train(TOY, HERE, tmp_path / "run")
+    assert checkpoint.read_state(tmp_path / "run" / "best.ckpt")["step"] == 4
+    assert checkpoint.read_state(tmp_path / "run" / "latest.ckpt")["best"] == 1.0
+    assert next(excess, None) is None
+
+
+# Going on to more samples
+
+LONGER = dataclasses.replace(TOY, num_train_samples=80)
+
+
+def test_a_finished_run_goes_on_to_more_samples(straight, tmp_path, capsys):
+    """With the schedules of the longer run from there on; the weights of the shorter one stay."""
+    run = copied(straight, tmp_path / "run")
+    train(LONGER, HERE, run)
+    said = capsys.readouterr().out
+    rate, new = (training.schedule(config, 48)[1] for config in (TOY, LONGER))
+    assert "begun with -t 48; from sample 48 on" in said and f"{rate:.2g} becomes {new:.2g}" in said
+    assert (run / "model-48.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+    assert checkpoint.config_of(run) == LONGER and not same_weights(straight, run)
+    assert [r["step"] for r in records(run, "val")] == [4, 8, 12, 16, 20]
+    took = checkpoint.known(run / "training.json")
+    assert took["samples"] == 80 and took["schedules"] == [{"until": 48, "of": 48}]
+    assert records(run, "train")[-1]["learning_rate"] == training.schedule(LONGER, 76)[1]
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    train(LONGER, HERE, run)
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+    for fewer in (48, 79):
+        with pytest.raises(BadInput, match=f"has done 80 samples, and -t asks for {fewer}"):
+            train(dataclasses.replace(TOY, num_train_samples=fewer), HERE, run)
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_an_unfinished_run_goes_on_to_another_number_however_it_is_stopped(straight, tmp_path, at_step, monkeypatch):
+    """A kill between any two steps of going on, and in training, changes nothing of the result."""
+    train(LONGER, HERE, copied(straight, tmp_path / "once"))
+
+    class Killed(BaseException):
+        pass
+
+    def die(*given):
+        raise Killed
+
+    run = copied(straight, tmp_path / "run")
+    for where, what in ((checkpoint, "save_known"), (type(run), "rename"), (checkpoint, "write")):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, what, die)
+            with pytest.raises(Killed):
+                train(LONGER, HERE, run)
+    at_step(17, die)
+    with pytest.raises(Killed):
+        train(LONGER, HERE, run)
+    at_step(-1, die)
+    with pytest.raises(BadInput, match="has done 64 samples, and -t asks for 48"):
+        train(TOY, HERE, run)
+    train(LONGER, HERE, run)
+    assert same_weights(tmp_path / "once", run)
+    assert checkpoint.known(run / "training.json")["schedules"] == [{"until": 48, "of": 48}]
+
+
+def test_without_a_checkpoint_a_finished_run_has_no_more_samples(straight, tmp_path):
+    run = copied(straight, tmp_path / "run")
+    for path in run.glob("*.ckpt"):
+        path.unlink()
+    with pytest.raises(BadInput, match="keeps no checkpoint to go on from: --init"):
+        train(LONGER, HERE, run)
+    assert checkpoint.finished(run)
+
+
+# Starting from weights
+
+
+@pytest.fixture
+def begun(straight, tmp_path):
+    """Weights to start from."""
+    return copied(straight, tmp_path / "first")
+
+
+def test_a_run_starts_from_weights(begun, tmp_path, monkeypatch):
+    """At its first step it is the model that they are, and not the one that its seed draws."""
+    config = dataclasses.replace(TOY, init=str(begun), seed=5, learning_rate_initial=1e-12, learning_rate_final=1e-12)
+    train(config, HERE, tmp_path / "run")
+    a, b = (load_file(folder / "model.safetensors") for folder in (begun, tmp_path / "run"))
+    assert all(torch.allclose(a[name], b[name], atol=1e-8, rtol=0) for name in a)
+    assert checkpoint.known(tmp_path / "run" / "training.json")["init"] == "first"
+    text = (tmp_path / "run" / "config.json").read_text()
+    assert str(tmp_path) not in text and json.loads(text)["init_digest"] == checkpoint.digest(checkpoint.load(begun)[1])
+
+
+def test_first_weights_are_known_by_what_they_are(begun, tmp_path, at_step):
+    """Stopped, and gone on with while they lie elsewhere, or nowhere; others are refused."""
+    config = dataclasses.replace(TOY, init=str(begun), seed=5)
+    train(config, HERE, tmp_path / "straight")
+    at_step(9, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        train(config, HERE, tmp_path / "run")
+    at_step(-1, None)
+    stopped = copied(tmp_path / "run", tmp_path / "other")
+    begun.rename(tmp_path / "moved")
+    with pytest.raises(BadInput, match=r"no run folder .*first.*leave --init away to go on"):
+        train(config, HERE, tmp_path / "run")
+    with pytest.raises(BadInput, match=f"init: other weights here, {begun} there"):
+        train(dataclasses.replace(config, init=str(tmp_path / "moved" / "previous.ckpt")), HERE, tmp_path / "run")
+    moved = str(tmp_path / "moved" / "model.safetensors")
+    for run, init in ((tmp_path / "run", moved), (stopped, "")):
+        train(dataclasses.replace(config, init=init), HERE, run)
+        assert same_weights(tmp_path / "straight", run)
+        assert checkpoint.config_of(run).init_digest == checkpoint.config_of(tmp_path / "straight").init_digest
+    train(TOY, HERE, tmp_path / "random")
+    with pytest.raises(BadInput, match="init: other weights here, none there"):
+        train(dataclasses.replace(TOY, init=moved), HERE, tmp_path / "random")
+
+
+def test_first_weights_that_do_not_fit_are_refused(begun, tmp_path):
+    other = dataclasses.replace(TOY, init=str(begun), num_recurrent_maps=8)
+    with pytest.raises(BadInput, match=r"do not fit \(num-recurrent-maps: 8 here, 4 there\)"):
+        train(other, HERE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_init_brings_the_options_of_the_model(begun, tmp_path, capsys):
+    """By flag or file, below other flags; nothing else of the run that they are of."""
+    flags = ["train", "demo", "-t", "32", "-v", "4", "-b", "16", "--workers", "0", "--logdir", str(tmp_path)]
+    (tmp_path / "my.toml").write_text(f"init = '{begun / 'best.ckpt'}'")
+    shown = []
+    for where in (["--init", str(begun)], ["--config", str(tmp_path / "my.toml")]):
+        assert cli.main([*flags, *where, "--dry-run"]) == 0
+        out = capsys.readouterr().out
+        shown.append(json.loads(out[: out.index("}") + 1]))
+        assert f"init: {begun}" in out
+    demo = dataclasses.replace(configs.PRESETS["demo"].with_model_of(TOY), num_train_samples=32, num_val_samples=4)
+    assert shown[0] == shown[1] == json.loads(configs.as_json(demo))
+    assert cli.main([*flags, "--init", str(begun / "best.ckpt"), "--precision", "32-true"]) == 0
+    [folder] = tmp_path.glob("demo-*")
+    assert checkpoint.known(folder / "training.json")["init"] == "first/best.ckpt"
+
+
+# How long it takes
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        ([(4, 3.0), (8, 4.0), (40, 12.0)], (60 * 9 / 36, False)),  # the first step, of 3 s, does not count
+        ([(4, 3.0), (8, 4.0)], None),
+        ([(4, 3.0), (8, 4.0), "overdue"], ((100 - 8) * 22 / 4, False)),
+        ([(4, 20.0), "overdue"], (24 * 20.0, False)),
+        (["overdue", (4, 40.0), (8, 80.0)], (25 * 25.0, True)),
+    ],
+)
+def test_how_long_it_takes_is_said_once(happens, said):
+    told = []
+    forecast = Forecast(100, 0, 4, lambda *given: told.append(given))
+    forecast.began = 0.0
+    for event in happens:
+        if event == "overdue":
+            forecast.overdue(25.0)
+        else:
+            forecast.update(*event)
+    forecast.update(100, 1000.0) if said else None
+    assert told == ([pytest.approx(said)] if said else [])
+
+
+def test_a_long_training_on_a_cpu_says_how_to_have_less(capsys):
+    training.foretell(TOY, HERE, print, 20 * 60, False)
+    assert capsys.readouterr().out == "this takes about 20.0 min from here\n"
+    training.foretell(TOY, HERE, print, 3 * 86400, True)
+    out = capsys.readouterr().out
+    assert (
+        "more than 3 days" in out and "a smaller -t than 48" in out and "predictions sm5-32" in out and "--gpu" in out
+    )
+    training.foretell(TOY, Place(gpu=True), print, 3 * 3600, False)
+    assert capsys.readouterr().out == "this takes about 3 h 00 min from here\n"
 
 
 def test_two_do_not_train_one_run(tmp_path):

@@ -60,6 +60,34 @@ def test_four_names_open_one_model(run, hub, shipped, elsewhere):
         assert not any(p.requires_grad for p in same.parameters())
 
 
+def test_a_checkpoint_is_a_model(tmp_path, capsys):
+    """best.ckpt by its name, with what is made of it in a folder of its own: that of the final weights stays."""
+    run = made_run(tmp_path / "run")
+    final = checkpoint.load(run)[1].state_dict()
+    best = {name: weight + 1 for name, weight in final.items()}
+    torch.save({"model": best, "step": 7, "seconds": 5.4}, run / "best.ckpt")
+    config, model, took = checkpoint.opened(run / "best.ckpt")
+    assert config == TOY and took == {"samples": 7 * TOY.batch_size, "seconds": 5}
+    assert all(torch.equal(weight, best[name]) for name, weight in model.state_dict().items())
+    assert f"{run}/best.ckpt after 7 of {TOY.steps} steps" in capsys.readouterr().out.replace("\n", "")
+    assert trained.name(run / "best.ckpt") == "run-best"
+    for name, folder in ((run, run), (run / "best.ckpt", run / "best")):
+        assert main(["eval", str(name), "--scenes", "2", "--samples", "2"]) == 0
+        assert f"{folder}/eval.json" in capsys.readouterr().out
+        assert main(["figure", "predictions", str(name), "--rows", "1"]) == 0
+        assert (folder / "predictions.png").exists()
+    before, after = (json.loads((folder / "eval.json").read_text()) for folder in (run, run / "best"))
+    assert before["results"] != after["results"] and before["training"] == {} and after["training"] == took
+    assert main(["compare", str(run), str(run / "best.ckpt")]) == 0
+    assert main(["export", str(run / "best.ckpt"), "--to", "safetensors", "--out", str(tmp_path / "gift")]) == 0
+    given = checkpoint.load(tmp_path / "gift")[1].state_dict()
+    assert all(torch.equal(weight, best[name]) for name, weight in given.items())
+    assert f"{took['samples']} samples in" in (tmp_path / "gift" / "README.md").read_text()
+    for content, says in ((b"half", "is damaged"), (None, "is no checkpoint")):
+        torch.save([1], run / "best.ckpt") if content is None else (run / "best.ckpt").write_bytes(content)
+        refused(run / "best.ckpt", says)
+
+
 def test_what_is_here_comes_before_what_is_shipped(run, shipped, elsewhere):
     made_run(Path("toy-16"), dataclasses.replace(TOY, num_steps=5))
     assert checkpoint.load("toy-16")[0].num_steps == 5

@@ -49,7 +49,7 @@ def data(config: Config) -> str:
     views = config.num_views or "the released number of"
     lines = [
         f"`{config.dataset_name}`, "
-        + ("read from files in the released format" if config.data else "rendered by this package")
+        + ("read from files in the released format" if config.stored else "rendered by this package")
         + f", at {config.image_size} px, with {views} views of each scene.",
     ]
     if config.query == "overhead":
@@ -81,7 +81,11 @@ def budget(config: Config, took: dict[str, Any]) -> str:
     if not took:
         return f"{config.num_train_samples:,} samples. Time and machine were not recorded."
     what = f"{took['samples']:,} samples in {duration(took['seconds'])}."
-    return f"{what}\n\n```\n{command(took)}\n```"
+    for part in took.get("schedules", []):
+        what += f" Up to sample {part['until']:,} its schedules were those of a run of {part['of']:,}."
+    if "init" in took:
+        what += f" It began with the weights of {took['init']}."
+    return f"{what}\n\n```\n{command(took)}\n```" if "command" in took else what  # a checkpoint does not know it
 
 
 def command(made: dict[str, Any]) -> str:
@@ -129,7 +133,7 @@ def limits(config: Config, dtype: str) -> str:
         "differ, and each is a guess.",
         "The floors in the table say what the numbers are worth: a view that was given, and the mean image.",
     ]
-    if not config.data:
+    if not config.stored:
         points.append("Rendered scenes stand in for the released ones, which it has not seen.")
     if dtype == "bf16":
         points.append("Weights are stored as bfloat16, rounded from the float32 ones that were measured.")

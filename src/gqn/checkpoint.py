@@ -1,13 +1,15 @@
 """What a run keeps on disk, written so that a kill at any moment leaves it whole, and how a run is opened again.
 
 config.json                 the resolved config
+origin.json                 where the files that it trains on and its first weights lay, and what the files were
 latest.ckpt, previous.ckpt  the last training state, and the one before it
-best.ckpt                   training state at the best validation so far, to go back to by hand
+best.ckpt                   training state at the best validation so far
 model.safetensors           final weights, with FORMAT as `gqn_format` in the file's metadata
 training.json               what the training took: samples, seconds, and `gqn.provenance`
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -29,7 +31,7 @@ from gqn.models.gqn import GQN
 from gqn.trained import CONFIG, TRAINING, WEIGHTS
 
 LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
-PICTURE = "predictions.png"
+PICTURE, ORIGIN = "predictions.png", "origin.json"
 FORMAT = "1"  # raised when weights of before would mean something else; files of before it was written have none
 
 
@@ -61,12 +63,11 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
     damaged: list[Path] = []
     for path in (folder / LATEST, folder / PREVIOUS):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_state(path)
         except FileNotFoundError:  # not yet, or not at this moment: the run that writes it moves it
             continue
-        except Exception as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            say(f"{path} is damaged ({reason.split('. ')[0]}): trying the checkpoint before it")
+        except BadInput as error:
+            say(f"{error}: trying the checkpoint before it")
             damaged.append(path)
         else:
             for bad in damaged:  # it must not take the place of the good one at the next save
@@ -76,6 +77,17 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
     if damaged:
         raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with --no-resume")
     return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The training state of a file; BadInput if it cannot be read as one, FileNotFoundError if it is not there."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BadInput(f"{path} is damaged ({reason.split('. ')[0]})") from error
 
 
 def begun(folder: Path) -> bool:
@@ -103,7 +115,12 @@ def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.floa
 
 def save_training(folder: Path, took: dict[str, Any]) -> None:
     """Write what the training of a run took."""
-    write(folder / TRAINING, lambda part: part.write_text(json.dumps(took, indent=2) + "\n"))
+    save_known(folder / TRAINING, took)
+
+
+def save_known(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file as `known` reads it."""
+    write(path, lambda part: part.write_text(json.dumps(values, indent=2) + "\n"))
 
 
 def known(path: Path) -> dict[str, Any]:
@@ -119,27 +136,57 @@ def known(path: Path) -> dict[str, Any]:
 def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, GQN]:
     """Open a model by any of its names (`gqn.trained`): its config, and the model, its parameters frozen.
 
-    It has the final weights of its run or, while that trains, its last checkpoint's; in float32, however they are
-    stored. BadInput if there is no such model, or its files are damaged, of another version, or do not fit together.
-    Nothing that is read is executed.
+    It has the final weights of its run or, while that trains, its last checkpoint's, or those of the checkpoint that is
+    named; in float32, however they are stored. BadInput if there is no such model, or its files are damaged, of another
+    version, or do not fit together. Nothing that is read is executed.
+    """
+    return opened(run, say)[:2]
+
+
+def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, GQN, dict[str, Any]]:
+    """As `load`, with what the training of these very weights took: `training.json`, or of a checkpoint what it knows.
+
+    That is nothing of weights that are not named as a run's final ones.
     """
     path = trained.find(run)
-    folder = path.parent
-    weights = read_weights(path) if path.exists() else None  # first: one of another version says so
-    config = configs.read(folder / CONFIG)
+    folder, named = path.parent, path.suffix == trained.CHECKPOINT
+    weights = read_weights(path) if path.exists() and not named else None  # first: one of another version says so
+    config = config_of(folder)
     if str(run).startswith(trained.HUB):
         config = dataclasses.replace(config, data="")  # strangers do not say which places are read here
     model = build(config)
-    if weights is None and (state := load_state(folder, say)) is not None:
-        weights = state["model"]
-        say(f"{folder} is not finished: using its checkpoint after {state['step']} of {config.steps} steps")
+    took = known(folder / TRAINING) if path.name == WEIGHTS else {}
     if weights is None:
-        raise BadInput(f"{folder} holds no weights yet")
+        state = read_state(path) if named else load_state(folder, say)
+        if state is None:
+            raise BadInput(f"{folder} holds no weights yet")
+        try:
+            weights, step = state["model"], state["step"]
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{path} is no checkpoint of gqn's") from error
+        unfinished = f"{folder} is not finished: using its checkpoint"
+        say(f"{path if named else unfinished} after {step} of {config.steps} steps")
+        took = {"samples": step * config.batch_size, "seconds": round(state.get("seconds", 0))}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise BadInput(f"the weights in {folder} are not of the model that its {CONFIG} describes") from error
-    return config, model.eval().requires_grad_(False)
+    return config, model.eval().requires_grad_(False), took
+
+
+def config_of(folder: Path) -> Config:
+    """The config of a run, with the places where what it was begun with lay. BadInput if it cannot be read."""
+    config = configs.read(folder / CONFIG)
+    origin = known(folder / ORIGIN)
+    return config.replaced({name: origin[name] for name in configs.PLACES if name in origin}, str(folder / ORIGIN))
+
+
+def digest(model: nn.Module) -> str:
+    """What a model's weights are, in a word: that of others is another."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(weight.shape)} ".encode() + weight.float().contiguous().numpy().tobytes())
+    return found.hexdigest()[:32]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

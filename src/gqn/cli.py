@@ -8,29 +8,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gqn import trained
+from gqn import __version__, trained
 from gqn.errors import BadInput
+from gqn.parsing import Parser, parsed
 
 USAGE = """usage: gqn COMMAND ...
 
 Generative Query Networks: train, measure and show them.
 
-  train [PRESET] [flags]   train a model, or go on with it (gqn train --help)
+  train [PRESET] [flags]   train a model, or go on with it
   eval RUN                 measure a run on held-out scenes, beside the floors
   compare RUN RUN ...      put evaluated runs side by side, with significance
-  figure NAME RUN          draw a figure of a run, or of a dataset (gqn figure --help)
+  figure NAME RUN          draw a figure of a run, or of a dataset
   view RUN                 see a run think: a page in the browser, served from here
   export RUN --to FORMAT   write a model to give away: safetensors, onnx, hub
   bench NAME               measure speed: step, sampling, render, loader, viewer
-  data COMMAND             files of scenes: download, render, export, look at, check (gqn data --help)
+  data COMMAND             files of scenes: download, render, export, look at, check
+  help COMMAND             what a command does, and its flags; also gqn COMMAND --help
+  --version
 
-RUN is a run folder, a .safetensors file, hf://owner/repo, or the name of weights that come with the package: {names}.
+RUN is a run folder, a .safetensors or .ckpt file, hf://owner/repo, or the name of weights that come with the package:
+{names}.
 """
+
+DATA = "files of scenes, in a folder or at an address (default: where the run's lay); '' for rendered scenes"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["help"] and argv[1:]:
+        argv = [*argv[1:], "--help"]
+    if argv[:1] in (["--version"], ["-V"]):
+        print(f"gqn {__version__}")
+        return 0
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE.format(names=", ".join(trained.shipped()) or "none yet"), end="")
         return 0 if argv else 2
@@ -58,7 +69,8 @@ def train(argv: list[str]) -> int:
 
     from gqn import config as configs
 
-    name = argv.pop(0) if argv and not argv[0].startswith("-") else "founding"
+    argv = argv[argv[:1] == ["--"] :]
+    name, argv = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("founding", argv)
     base = configs.preset(name)
 
     @dataclasses.dataclass(frozen=True)
@@ -68,19 +80,30 @@ def train(argv: list[str]) -> int:
         dry_run: bool = False
         """Print the resolved config and the model's size, and exit."""
 
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = Parser("gqn train", add_help=False, allow_abbrev=False)
     first.add_argument("--config", type=Path)
+    first.add_argument("--init", default="")
     first.add_argument("-d", "--dataset-name", "--dataset_name")
     given, rest = first.parse_known_args(argv)
-    if given.config:
-        base = configs.read_toml(given.config, base)
+
+    def with_file(base: configs.Config) -> configs.Config:
+        return configs.read_toml(given.config, base) if given.config else base
+
+    if init := given.init or with_file(base).init:
+        base = base.with_model_of(configs.read(trained.find(init).with_name(trained.CONFIG)))
+    base = dataclasses.replace(with_file(base), init=init)
     if given.dataset_name:
         base = base.on(given.dataset_name)
-    options = tyro.cli(
+    late = [word for word in rest if word in configs.PRESETS]
+    options = parsed(
+        tyro.cli,
         Options,
         prog="gqn train",
+        hint=f"; PRESET comes first: gqn train {late[0]}" if late else "",
         description="gqn train [PRESET] [--config FILE.toml] [flags]: train a GQN, or go on with it. "
-        f"PRESET is one of {', '.join(configs.PRESETS)} (here {name}); a TOML file, then flags, override its options.",
+        f"PRESET is one of {', '.join(configs.PRESETS)} (here {name}); with --init, the model's options are those of "
+        "the weights; a TOML file, then flags, override both. The same command resumes; with a larger -t, a run goes "
+        "on, its schedules from there on those of a run of that length.",
         args=rest,
         default=Options(base, configs.Place()),
     )
@@ -92,13 +115,16 @@ def train(argv: list[str]) -> int:
     from gqn.logs import console
     from gqn.train import Stopped, train
 
+    first_rank = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if first_rank:
+        console.print(f"preset {name}, run folder {folder}", markup=False)
     try:
         train(config, place, folder)
     except Stopped as stopped:
         if stopped.first:
             console.print(str(stopped))
         return 128 + stopped.signum if stopped.first else 0
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    if first_rank:
         console.print(f"done: {folder} (model.safetensors, predictions.png; next: gqn eval {folder})")
     return 0
 
@@ -113,6 +139,9 @@ def _dry_run(config, folder: Path) -> int:
         model = GQN(**config.model())
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     print(configs.as_json(config), end="")
+    for place in configs.PLACES:
+        if getattr(config, place):
+            print(f"{place}: {getattr(config, place)}")
     print(f"run folder: {folder}")
     print(f"steps: {config.steps}")
     print(f"parameters: {sum(sizes.values()):,} ({', '.join(f'{name} {n:,}' for name, n in sizes.items())})")
@@ -121,7 +150,7 @@ def _dry_run(config, folder: Path) -> int:
 
 def evaluate(argv: list[str]) -> int:
     """`gqn eval RUN`: tables on the screen, and eval.json, eval.npz and eval.png in the run folder."""
-    parser = argparse.ArgumentParser("gqn eval", description="Measure a run on held-out scenes, beside the floors.")
+    parser = Parser("gqn eval", description="Measure a run on held-out scenes, beside the floors.")
     add = parser.add_argument
     add("run", metavar="RUN", help=trained.RUN)
     add(
@@ -135,7 +164,7 @@ def evaluate(argv: list[str]) -> int:
     add("--samples", type=_positive, default=8, metavar="S", help="from the prior, per query (default: %(default)s)")
     add("--importance-samples", type=_positive, default=4, metavar="K", help="of the bound (default: %(default)s)")
     add("--dataset-name", "-d", metavar="NAME", help="a dataset other than the run's")
-    add("--data", metavar="DIR", help="its files, in a folder or at an address; '' for rendered scenes")
+    add("--data", metavar="DIR", help=DATA)
     add("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
     add("--gpu", action="store_true", help="on GPU instead of CPU")
     add("--devices", type=_positive, default=1, metavar="N", help="GPUs, or CPU processes (default: %(default)s)")
@@ -163,7 +192,7 @@ def evaluate(argv: list[str]) -> int:
 
 def compare(argv: list[str]) -> int:
     """`gqn compare RUN RUN ...`: evaluated runs side by side."""
-    parser = argparse.ArgumentParser("gqn compare", description="Evaluated runs side by side, against the first.")
+    parser = Parser("gqn compare", description="Evaluated runs side by side, against the first.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help=f"after gqn eval: {trained.RUN}")
     given = parser.parse_args(argv)
 
@@ -182,29 +211,35 @@ def figure(argv: list[str]) -> int:
     names = lookup.names("figures")
     about = f"Draw a figure of a run, or of a dataset. NAME is one of {', '.join(names)}; it has its own --help."
     if not argv or argv[0].startswith("-"):
-        argparse.ArgumentParser("gqn figure", "gqn figure NAME SUBJECT [flags]", about).parse_args(argv or ["--help"])
+        parser = Parser("gqn figure", "gqn figure NAME SUBJECT [flags]", about)
+        parser.parse_args(argv)
+        parser.print_help()
+        return 2
     module = lookup.load("figures", argv[0])
     keep = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(f"gqn figure {argv[0]}", description=module.__doc__, formatter_class=keep)
+    parser = Parser(f"gqn figure {argv[0]}", description=module.__doc__, formatter_class=keep)
     parser.add_argument("subject", help="a dataset's name" if module.SUBJECT == "dataset" else trained.RUN)
     parser.add_argument("--out", type=Path, help="picture (default: NAME.png beside RUN, DATASET.png), or animation")
-    options = {
-        name: p.default for name, p in inspect.signature(module.compute).parameters.items() if p.default != p.empty
-    }
+    parser.add_argument("--data", metavar="DIR", help=DATA)
+    parameters = inspect.signature(module.compute).parameters
+    options = {name: p.default for name, p in parameters.items() if p.default != p.empty and name != "data"}
     for name, default in options.items():
         count = _positive if default else _whole
         kind: Any = {"action": "store_true"} if isinstance(default, bool) else {"type": count, "metavar": "N"}
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, help="(default: %(default)s)", **kind)
     given = parser.parse_args(argv[1:])
+    flags = {name: getattr(given, name) for name in options}
     if module.SUBJECT == "dataset":
         subject: Any = [given.subject]
+        flags["data"] = given.data or ""
         out = given.out or Path(f"{given.subject}.png")
     else:
         from gqn import checkpoint
 
-        subject = checkpoint.load(given.subject)
+        config, model = checkpoint.load(given.subject)
+        subject = [config if given.data is None else dataclasses.replace(config, data=given.data), model]
         out = given.out or trained.beside(given.subject) / f"{argv[0]}.png"
-    _draw(module, lambda: module.compute(*subject, **{name: getattr(given, name) for name in options}), out)
+    _draw(module, lambda: module.compute(*subject, **flags), out)
     return 0
 
 
@@ -246,7 +281,7 @@ def _draw(module: Any, compute: Callable[[], dict[str, Any]], out: Path) -> None
 def export(argv: list[str]) -> int:
     """`gqn export RUN --to safetensors | onnx | hub`: a model to give away."""
     about = "Write a model to give away: a folder with a model card, the same as a repository on the hub, or a sampler."
-    parser = argparse.ArgumentParser("gqn export", description=about)
+    parser = Parser("gqn export", description=about)
     add = parser.add_argument
     add("run", metavar="RUN", help=trained.RUN)
     add("--to", required=True, choices=("safetensors", "onnx", "hub"), help="what to write, or where to")
@@ -284,7 +319,7 @@ def data(argv: list[str]) -> int:
 def view(argv: list[str]) -> int:
     """`gqn view RUN`: a page in the browser, served until Ctrl-C."""
     about = "See a run think: drag a camera around a scene that it has seen twice. Open the address in a browser."
-    parser = argparse.ArgumentParser("gqn view", description=about)
+    parser = Parser("gqn view", description=about)
     add = parser.add_argument
     add("run", metavar="RUN", help=trained.RUN)
     add("--data", metavar="DIR", help="show the scenes of files, in a folder or at an address, and not rendered ones")
@@ -328,10 +363,16 @@ def bench(argv: list[str]) -> int:
     if not folder.is_dir():
         raise BadInput("gqn bench needs a checkout of the project, installed with pip install --editable")
     names = sorted(p.stem for p in folder.glob("*.py") if p.stem != "forms")
-    if not argv or argv[0] not in names:
+    if not argv or argv[0].startswith("-"):
+        about = f"Measure speed. NAME is one of {', '.join(names)}; it has its own --help."
+        parser = Parser("gqn bench", "gqn bench NAME [flags]", about)
+        parser.parse_args(argv)
+        parser.print_help()
+        return 2
+    if argv[0] not in names:
         from gqn.lookup import unknown
 
-        raise BadInput(unknown("measurement", argv[0] if argv else "", names))
+        raise BadInput(unknown("measurement", argv[0], names))
     script = folder / f"{argv[0]}.py"
     sys.argv = [str(script), *argv[1:]]
     sys.path.insert(0, str(folder))
@@ -363,3 +404,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "view": view,
     "bench": bench,
 }
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,8 +70,7 @@ def compare(names: Sequence[str | Path]) -> list[Comparison]:
 
 def _compared(runs: list[Results], context: int) -> Comparison:
     rows = [
-        {(run.settings["data"], *task): row for row, task in enumerate(run.tasks[:, : 2 + context].tolist())}
-        for run in runs
+        {(_scenes(run), *task): row for row, task in enumerate(run.tasks[:, : 2 + context].tolist())} for run in runs
     ]
     common = [task for task in rows[0] if all(task in others for others in rows)]
     if common:
@@ -87,6 +86,11 @@ def _compared(runs: list[Results], context: int) -> Comparison:
         ]
         differences.append({metric: difference(values[0][metric], theirs[metric], bool(common)) for metric in metrics})
     return Comparison(context, bool(common), [len(run.tasks) for run in runs], [*map(summary, values)], differences)
+
+
+def _scenes(run: Results) -> str:
+    """Whose scenes are numbered: those of files, wherever they lay, or rendered ones, ""."""
+    return run.settings.get("data_digest", run.settings["data"])  # of before it was kept: where they lay
 
 
 def difference(first: NDArray[np.float64], other: NDArray[np.float64], paired: bool) -> Difference:

@@ -1,17 +1,19 @@
 """What a run is: one flat, frozen record of options, its presets, and how it is read from TOML and kept beside weights.
 
 Nothing here imports torch, so that the command line answers at once. An option's name is its flag (dashes or
-underscores), its TOML key and, for the model's, its keyword argument.
+underscores), its TOML key and, for the model's, its keyword argument. What a run is does not depend on where its data
+and first weights lie (PLACES): it holds digests of what they are.
 """
 
 import dataclasses
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from tyro.conf import arg
+from tyro.conf import Suppress, arg
 
 from gqn import lookup
 from gqn.data.released import DATASETS
@@ -29,9 +31,11 @@ class Config:
     # data
     dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
     """Dataset to train on, by its released name; its scenes are rendered on the fly."""
-    data: str = ""
+    data: str = field(default="", compare=False)
     """Folder with the dataset's files in the released format, to train on them instead of rendering; or their address,
-    https://, gs:// or any that fsspec knows."""
+    https://, gs:// or any that fsspec knows. A run goes on where they lie elsewhere, if they are the same."""
+    data_digest: Suppress[str] = ""
+    """What the files are (`gqn.data.fingerprint`); training finds it out. "" for rendered scenes."""
     num_views: int = 0
     """Views of a scene that tasks draw from; 0: as released, or as in the files."""
     num_train_scenes: int = 0
@@ -49,6 +53,12 @@ class Config:
     hold_out: bool = False
     """Train without the dataset's documented combinations of factors (rooms: pairs of shape and hue)."""
     # model
+    init: str = field(default="", compare=False)
+    """Weights to start from: a run folder, weights that come with the package, a .safetensors or .ckpt file, or
+    hf://owner/repo. The model's options are then theirs; flags and a TOML file override them, and the shapes must fit.
+    A run that has begun goes on from its own weights, and knows these by their content, wherever they lie."""
+    init_digest: Suppress[str] = ""
+    """What these weights are (`gqn.checkpoint.digest`); training finds it out. "" for random ones."""
     representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice", "separable_lattice"] = (
         "identity_tower"
     )
@@ -124,12 +134,12 @@ class Config:
         for name in ("kernel_size", "head_size"):
             if getattr(self, name) % 2 == 0:
                 raise BadInput(f"{_flag(name)} must be odd, not {getattr(self, name)}")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if type(value) in (int, float) and not (value > 0 or (value == 0 and field.default == 0)):
-                raise BadInput(f"{_flag(field.name)} must be positive, not {value}")
-            if get_origin(field.type) is Literal and value not in get_args(field.type):
-                raise BadInput(lookup.unknown(_flag(field.name), str(value), get_args(field.type)))
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            if type(value) in (int, float) and not (value > 0 or (value == 0 and option.default == 0)):
+                raise BadInput(f"{_flag(option.name)} must be positive, not {value}")
+            if get_origin(option.type) is Literal and value not in get_args(option.type):
+                raise BadInput(lookup.unknown(_flag(option.name), str(value), get_args(option.type)))
         if self.representation_maps % 8:
             raise BadInput(f"representation-maps must be a multiple of 8, not {self.representation_maps}")
         if self.representation.endswith("lattice") and self.sigmoid_output:
@@ -155,6 +165,15 @@ class Config:
             image_size=size,
             max_context_size=min(self.max_context_size, there.max_context),
         )
+
+    def with_model_of(self, other: "Config") -> "Config":
+        """The same with the model's options of another, whose weights then fit."""
+        return dataclasses.replace(self, **{name: getattr(other, name) for name in MODEL_OPTIONS})
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is trained on files, wherever they lie, and not on rendered scenes."""
+        return bool(self.data or self.data_digest)
 
     @property
     def steps(self) -> int:
@@ -228,6 +247,9 @@ class Place:
     """Most GB of remote files to keep on disk."""
 
 
+PLACES = [f.name for f in dataclasses.fields(Config) if not f.compare]
+DIGESTS = ["data_digest", "init_digest"]
+OPTIONS = [f.name for f in dataclasses.fields(Config) if f.name not in PLACES + DIGESTS]
 MODEL_OPTIONS = [
     "image_size",
     "representation",
@@ -313,6 +335,8 @@ def read_toml(path: Path, base: Config) -> Config:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not valid TOML: {error}") from error
+    if found := [name for name in DIGESTS if name in values]:
+        raise BadInput(f"{path}: {lookup.unknown('option', found[0], OPTIONS + PLACES)}")
     return base.replaced(values, str(path))
 
 
@@ -327,14 +351,15 @@ def read(path: Path) -> Config:
 
 
 def as_json(config: Config) -> str:
-    """The config as it lies beside a run's weights."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    """The config as it lies beside a run's weights: what the run is, and no places."""
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in PLACES}
+    return json.dumps(values, indent=2) + "\n"
 
 
-def differences(ours: Config, theirs: Config) -> list[str]:
-    """The options in which two configs differ, each as 'name: ours, not theirs'."""
-    a, b = dataclasses.asdict(ours), dataclasses.asdict(theirs)
-    return [f"{_flag(k)}: {a[k]!r} here, {b[k]!r} there" for k in a if a[k] != b[k]]
+def differences(ours: Config, theirs: Config, options: Iterable[str] = OPTIONS) -> list[str]:
+    """The options, of some, in which two configs differ, each as 'name: ours here, theirs there'."""
+    pairs = {name: (getattr(ours, name), getattr(theirs, name)) for name in options}
+    return [f"{_flag(name)}: {a!r} here, {b!r} there" for name, (a, b) in pairs.items() if a != b]
 
 
 def _flag(name: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gqn import checkpoint, ranks, trained
 from gqn.curves import plot
+from gqn.data import fingerprint
 from gqn.data.sources import Rendered, source
 from gqn.data.stored import ADVICE, Stored
 from gqn.data.tasks import Request, Sampler, Source, asked, batches, ordered, rng
@@ -45,7 +46,7 @@ class Settings:
 
 
 def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None = None) -> Results | None:
-    """Evaluate a run and write eval.json, eval.npz and curves, eval.png, beside it, or into the folder `out`.
+    """Evaluate a run and write eval.json, eval.npz and curves, eval.png, to `trained.beside`, or to the folder `out`.
 
     A scene is asked one query, the same whatever the number of context views, and fewer context views are the first of
     more: curves over them are paired. It is answered alone, with noise that is a function of the scene, so that
@@ -55,8 +56,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
     the context views do not fit into a scene.
     """
     ranks.check(settings.gpu, settings.devices)
-    config, model = checkpoint.load(run)
-    took = checkpoint.known(trained.find(run).with_name(trained.TRAINING))
+    config, model, took = checkpoint.opened(run)
     out = out or trained.beside(run)
     name, data = settings.dataset or config.dataset_name, config.data if settings.data is None else settings.data
     where = {"name": name, "data": data or None, "hold_out": False, "skip_damaged": settings.skip_damaged}
@@ -96,6 +96,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
             {
                 "dataset": name,
                 "data": data,
+                "data_digest": fingerprint.digest({"test": fingerprint.files(held_out)}),
                 "split": "test",
                 "image_size": config.image_size,
                 "scenes": len(tasks),

@@ -1,6 +1,5 @@
 """A model to give away: a folder of weights, config and model card, which on the hub is a repository."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from gqn import card, checkpoint, trained
 from gqn import config as configs
 from gqn.errors import BadInput
-from gqn.provenance import public
+from gqn.provenance import named, public
 
 CARD, EVALUATION = "README.md", "eval.json"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
@@ -23,17 +22,19 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     own, holds a run or another's README.md, or cannot be written.
     """
     weights = trained.find(run)
-    own = weights.parent
+    own = trained.own(run)
     if not weights.exists():
         raise BadInput(f"{run} has no final weights yet: the same gqn train goes on with it")
-    if own.resolve() == out.resolve():
+    if out.resolve() in (own.resolve(), weights.parent.resolve()):
         raise BadInput(f"{out} is the model's own folder: give another --out")
-    config, model = checkpoint.load(run)
-    took, evaluation = (checkpoint.known(own / name) for name in (trained.TRAINING, EVALUATION))
+    config, model, took = checkpoint.opened(run)
+    evaluation = checkpoint.known(own / EVALUATION)
     if evaluation and evaluation.get("training", {}) != took:
         raise BadInput(f"{own / EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
     if evaluation.get("data"):
         evaluation |= {"data": public(evaluation["data"])}
+    if "evaluation" in evaluation:
+        evaluation["evaluation"] |= {"run": named(str(evaluation["evaluation"].get("run", "")))}
     parameters = sum(p.numel() for p in model.parameters())
     try:
         text = card.card(out.resolve().name, config, parameters, dtype, took, evaluation)
@@ -55,7 +56,7 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
         checkpoint.write(out / name, lambda part: part.write_text(text))
 
     keep(CARD, text)
-    keep(trained.CONFIG, configs.as_json(dataclasses.replace(config, data="")))
+    keep(trained.CONFIG, configs.as_json(config))
     for name, known in ((trained.TRAINING, took), (EVALUATION, evaluation)):
         if known:
             keep(name, json.dumps(known, indent=2) + "\n")
@@ -71,7 +72,7 @@ def upload(run: str | Path, out: Path, dtype: str, repository: str) -> str:
     An exported one goes as it is, with what a person wrote into its card. BadInput if the hub does not take it, or if
     bf16 is asked of what is exported already.
     """
-    own = trained.find(run).parent
+    own = trained.own(run)
     exported = (own / CARD).exists()
     if exported and dtype != "f32":
         raise BadInput(f"{run} is exported already and goes to the hub as it is: leave --dtype away")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 LINE_EVERY = 20.0  # seconds between lines when nobody watches a bar
+STEADY, OVERDUE = 8.0, 25.0  # seconds of steps that tell how long others take; and after which they must have
 
 
 class Reporter:
@@ -75,6 +78,53 @@ class Reporter:
                 f"{self.task} {done}/{self.total} ({100 * done / self.total:.1f}%) {self.rate:.0f} {self.unit}/s, "
                 f"{_clock(left)} left{' ' + numbers if numbers else ''}"
             )
+
+
+class Forecast:
+    """Says once how long work takes, within about half a minute: as its steps do after the first, which warms up.
+
+    `say` gets seconds, and whether that is the least: then not even one step has ended. In between, `with` keeps watch.
+    """
+
+    def __init__(self, total: int, done: int, step: int, say: Callable[[float, bool], None]):
+        self.total, self.done, self.step, self.say = total, done, step, say
+        self.began = time.monotonic()
+        self.first: tuple[int, float] | None = None  # done after the first step, and when
+        self.said = False
+        self.watch = threading.Timer(OVERDUE, self.overdue)
+        self.watch.daemon = True
+
+    def __enter__(self) -> "Forecast":
+        self.watch.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.watch.cancel()
+
+    def update(self, done: int, now: float | None = None) -> None:
+        """Note how far the work is at a time."""
+        now, self.done = time.monotonic() if now is None else now, done
+        if self.first is None:
+            self.first = done, now
+        units, seconds = done - self.first[0], now - self.first[1]
+        if units and seconds >= STEADY:
+            self._tell((self.total - done) * seconds / units)
+
+    def overdue(self, now: float | None = None) -> None:
+        """Tell what is known by now."""
+        now = time.monotonic() if now is None else now
+        steps = (self.total - self.done) / self.step
+        if self.first is None:
+            self._tell(steps * (now - self.began), least=True)
+        elif units := self.done - self.first[0]:
+            self._tell((self.total - self.done) * (now - self.first[1]) / units)
+        else:
+            self._tell(steps * (self.first[1] - self.began))
+
+    def _tell(self, seconds: float, least: bool = False) -> None:
+        if not self.said:
+            self.said = True
+            self.say(seconds, least)
 
 
 class Journal:

@@ -16,19 +16,34 @@ CHECKOUT = Path(__file__).parents[2]
 def provenance(gpu: bool, devices: int) -> dict[str, Any]:
     """The present command, this package's version and commit (None if it is not a checkout), and what it runs on.
 
-    Of a `--data` on this machine the command says DATA, as it may be given away.
+    Of a `--data` on this machine the command says DATA, and of other absolute places their last part, as it may be
+    given away.
     """
     words = [
         word for given in sys.argv[1:] for word in (given.split("=", 1) if given.startswith("--data=") else [given])
     ]
-    places = [public(word) if before == "--data" else word for before, word in zip(["", *words], words, strict=False)]
-    command = shlex.join([Path(sys.argv[0]).name, *places])
+    places = [
+        public(word) if before == "--data" else _shortened(word)
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+    program = Path(sys.argv[0]).name
+    command = shlex.join(["gqn" if program in ("__main__.py", "cli.py") else program, *places])
     return {"command": command, "version": __version__, "commit": commit(), "machine": machine(gpu, devices)}
 
 
 def public(data: str) -> str:
     """A place of data as others may know it: an address, or DATA for a folder here."""
     return data if "://" in data or not data else "DATA"
+
+
+def named(place: str) -> str:
+    """A place as others may know it: the last part of one that is absolute on this machine."""
+    return Path(place).name if Path(place).is_absolute() else place
+
+
+def _shortened(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + named(value)
 
 
 def commit() -> str | None:

@@ -1,11 +1,12 @@
 """Training: fetch, loss, backward, step, log, validate, save."""
 
 import math
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,24 +17,28 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gqn import checkpoint, files, heldout, ranks
-from gqn import config as configs
+from gqn.begin import began, open_folder, schedule, start_from
 from gqn.config import Config, Place
+from gqn.data import fingerprint
+from gqn.data.remote import Remote
 from gqn.data.sources import source
-from gqn.data.stored import ADVICE
+from gqn.data.stored import ADVICE, Stored
 from gqn.data.tasks import Sampler, Source, batches
 from gqn.errors import BadInput
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
-from gqn.logs import Journal, Reporter, console
-from gqn.objective import Elbo, Model, anneal, elbo
+from gqn.logs import Forecast, Journal, Reporter, console
+from gqn.objective import Elbo, Model, elbo
 from gqn.optimizers import optimizers
-from gqn.provenance import provenance
+from gqn.provenance import machine, provenance
+from gqn.results import duration
 from gqn.views import Task
 
 LOG_EVERY = 50  # steps between two records of the training loss
 AGREE_EVERY = 10  # steps after which ranks ask each other whether to stop: each time they wait for each other
 VALIDATED = 8  # validation tasks that are answered together
 VALIDATION_SEED = 1  # of the validation tasks, which are the same for every run
+LONG = 30 * 60  # seconds of training on a CPU from which on it is said how to have less
 SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
 PICTURED = 4  # validation tasks that TensorBoard shows
 
@@ -64,17 +69,22 @@ def train(config: Config, place: Place, folder: Path) -> None:
 
 
 def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
+    say = console.print if fabric.is_global_zero else lambda text: None
+    plain = checkpoint.build(config)
+    if config.init:
+        config = replace(config, init_digest=start_from(config, plain, folder, say))
+    scenes, unseen = (source(**config.scenes(split, place)) for split in ("train", "test"))
+    found = {"train": fingerprint.files(scenes), "test": fingerprint.files(unseen)}
+    config = replace(config, data_digest=fingerprint.digest(found))
     if fabric.is_global_zero:
-        open_folder(folder, config, place.resume)
+        open_folder(folder, config, place.resume, found, say)
     fabric.barrier()
     if checkpoint.finished(folder):
         return
 
-    plain = checkpoint.build(config)
     share = (fabric.global_rank, fabric.world_size)
     steppers = optimizers(plain, config.optimizer, config.learning_rate_initial, share)
     done, best, spent = 0, math.inf, 0.0
-    say = console.print if fabric.is_global_zero else lambda text: None
     if (state := checkpoint.load_state(folder, say)) is not None:
         done, best, spent = state["step"], state["best"], state.get("seconds", 0.0)
     if place.compile and compiles(fabric.device, say):
@@ -84,17 +94,18 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
         restore(plain, steppers, state, folder)
         say(f"{folder}: going on after step {done} of {config.steps}")
 
-    scenes = source(**config.scenes("train", place))
     tasks = training_tasks(config, place, fabric, scenes, done)
-    held_out = [t.to(fabric.device) for t in validation_tasks(config, place)]
+    held_out = [t.to(fabric.device) for t in validation_tasks(config, unseen)]
     recent: list[tuple[int, dict[str, Tensor]]] = []  # steps, with what is to be recorded of them
     numbers, waited = "", 0.0
     size = config.batch_size
     at_a_time = size // (fabric.world_size * place.accumulate)
+    introduce(config, place, fabric, scenes, plain, say)
     with (
         _signals() as stop,
         Journal(folder, done, active=fabric.is_global_zero) as journal,
         Reporter("train", config.steps * size, done * size, "samples", active=fabric.is_global_zero) as report,
+        Forecast(config.steps * size, done * size, size, partial(foretell, config, place, say)) as forecast,
     ):
         for step in range(done, config.steps):
             pixel_std, learning_rate = schedule(config, step * size)
@@ -134,6 +145,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
                 }
                 journal.numbers("train", done, samples, values | speed)
             report.update(samples, numbers)
+            forecast.update(samples)
 
             if due or signum:
                 check_weights(plain, done, folder)
@@ -159,13 +171,44 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     if skipped := ranks.total(fabric, int(scenes.skipped)):
         say(f"{folder}: damaged scenes were passed over {skipped} times; {ADVICE}")
     if fabric.is_global_zero:
-        shown = heldout.tasks(source(**config.scenes("test", place)), 0, 8, min(3, config.max_context_size))
+        shown = heldout.tasks(unseen, 0, 8, min(3, config.max_context_size))
         picture = predictions.draw(predictions.answer(plain.cpu(), shown, 4))
         checkpoint.write(folder / checkpoint.PICTURE, lambda part: picture.save(part, "PNG"))
-        took = {"samples": config.num_train_samples, "seconds": round(spent + report.seconds)}
+        took = {"samples": config.num_train_samples, "seconds": round(spent + report.seconds)} | began(folder)
         checkpoint.save_training(folder, took | provenance(place.gpu, place.num_nodes * place.devices))
         checkpoint.save_weights(folder, plain)
     fabric.barrier()
+
+
+def introduce(
+    config: Config, place: Place, fabric: Fabric, scenes: Source, model: nn.Module, say: Callable[[str], None]
+) -> None:
+    """Say what is about to be trained, and on what."""
+    if isinstance(scenes, Stored):
+        there = f"{len(scenes):,} scenes in {len(scenes.files):,} file{'s' * (len(scenes.files) > 1)} of {config.data}"
+    elif isinstance(scenes, Remote):
+        there = f"scenes in {len(scenes.addresses):,} files at {config.data}"
+    elif config.num_train_scenes:
+        there = f"{config.num_train_scenes:,} scenes, rendered"
+    else:
+        there = "rendered without end"
+    devices = machine(place.gpu, place.num_nodes * place.devices)
+    threads = "" if place.gpu else f", {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)} each"
+    parameters = sum(p.numel() for p in model.parameters())
+    say(f"data: {config.dataset_name} at {config.image_size} px, {there}")
+    say(f"device: {devices}{threads}, precision {fabric.strategy.precision.precision}")
+    say(f"model: {parameters:,} parameters, {config.steps:,} steps of {config.batch_size} tasks")
+
+
+def foretell(config: Config, place: Place, say: Callable[[str], None], seconds: float, least: bool) -> None:
+    """Say how long training takes and, where that is long on a CPU, how to have less."""
+    long = f"{seconds / 86400:,.0f} days" if seconds > 2 * 86400 else duration(seconds)
+    say(f"this takes {'more than' if least else 'about'} {long} from here")
+    if seconds > LONG and not place.gpu:
+        say(
+            f"for less: a smaller -t than {config.num_train_samples:,}, a smaller --image-size, or --gpu; "
+            "weights that are ready: gqn figure predictions sm5-32; to go on with them: --init sm5-32"
+        )
 
 
 class Autocast(MixedPrecision):
@@ -188,21 +231,6 @@ def restore(model: nn.Module, steppers: list[Optimizer], state: dict[str, Any], 
         ) from error
 
 
-def schedule(config: Config, samples: int) -> tuple[float, float]:
-    """Pixel std and learning rate after `samples` training samples."""
-    whole = config.num_train_samples
-    pixel_std = anneal(
-        samples, config.pixel_std_initial, config.pixel_std_final, round(config.pixel_std_fraction * whole)
-    )
-    learning_rate = anneal(
-        samples,
-        config.learning_rate_initial,
-        config.learning_rate_final,
-        round(config.learning_rate_fraction * whole),
-    )
-    return pixel_std, learning_rate * anneal(samples, 0.0, 1.0, config.learning_rate_warmup)
-
-
 def start(config: Config, place: Place) -> Fabric:
     """The engine on the devices asked for."""
     if place.workers < 0:
@@ -217,30 +245,6 @@ def start(config: Config, place: Place) -> Fabric:
     if wanted and not bf16 and fabric.is_global_zero:
         console.print(f"this {'GPU' if place.gpu else 'CPU'} has no bfloat16 arithmetic: training in float32")
     return fabric
-
-
-def open_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Make the run's folder, or check that it holds a run of this very config; `resume` False empties it first."""
-    path = folder / checkpoint.CONFIG
-    try:
-        if path.exists() and resume and checkpoint.begun(folder):
-            if differ := configs.differences(config, configs.read(path)):
-                raise BadInput(
-                    f"{folder} holds a run of another config ({'; '.join(differ)}): "
-                    "give this one a --run-suffix, or start over with --no-resume"
-                )
-            return
-        if path.exists():
-            gone = folder.with_name(f".{folder.name}.gone")
-            shutil.rmtree(gone, ignore_errors=True)
-            folder.rename(gone)
-            shutil.rmtree(gone)
-        elif folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise BadInput(f"{folder} holds other files than a run's: give another --logdir or --run-suffix")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
-    checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
 
 
 def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source, done: int) -> Iterator[Task]:
@@ -259,9 +263,8 @@ def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source,
     return batches(scenes, sampler, range(done, config.steps), place.workers, pin=place.gpu)
 
 
-def validation_tasks(config: Config, place: Place | None = None) -> list[Task]:
-    """At least `num_val_samples` held-out tasks, the same at every validation of every run, a few at a time."""
-    scenes = source(**config.scenes("test", place))
+def validation_tasks(config: Config, scenes: Source) -> list[Task]:
+    """At least `num_val_samples` tasks of held-out scenes, always the same ones, a few at a time."""
     size = min(VALIDATED, config.num_val_samples)
     sampler = Sampler(scenes.order, scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]

@@ -1,7 +1,8 @@
-"""How a trained model is named: by its run folder, the name of shipped weights, a weights file, or an address on a hub.
+"""How a trained model is named: by its run folder, the name of shipped weights, a file, or an address on a hub.
 
-All four lead to a folder with config.json and model.safetensors, which is what `gqn.checkpoint.load` opens. Shipped
-weights are the folders of `weights/`, each as `gqn export` writes it; on the hub such a folder is a repository.
+All four lead to a file of weights with config.json beside it, which is what `gqn.checkpoint.load` opens: in a folder
+that is model.safetensors, and a run's checkpoints, as best.ckpt, are files of weights too. Shipped weights are the
+folders of `weights/`, each as `gqn export` writes it; on the hub such a folder is a repository.
 """
 
 import textwrap
@@ -12,10 +13,11 @@ from types import ModuleType
 
 from gqn.errors import BadInput
 
-RUN = "run folder, shipped weights by name, a .safetensors file, or hf://owner/repo"  # what every command takes
+RUN = "run folder, shipped weights by name, a .safetensors or .ckpt file, or hf://owner/repo"  # what commands take
 SHIPPED = Path(__file__).parent / "weights"
 HUB = "hf://"
 WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.json", "training.json"
+CHECKPOINT = ".ckpt"  # suffix of a training state
 FILES = [WEIGHTS, CONFIG, TRAINING, "eval.json", "README.md"]  # of an exported model
 LOG = Path("log")  # where what is made of a model goes that has no folder of its own
 
@@ -49,24 +51,31 @@ def find(run: str | Path) -> Path:
 
 
 def name(run: str | Path) -> str:
-    """What a model is called: as its folder, or as its repository."""
+    """What a model is called: as its folder, or its repository; other weights than the final ones FOLDER-FILE."""
     if str(run).startswith(HUB):
         return str(run).rpartition("/")[2]
-    return find(run).parent.resolve().name
+    path = find(run)
+    folder = path.parent.resolve().name
+    return folder if path.name == WEIGHTS else f"{folder}-{path.stem}"
+
+
+def own(run: str | Path) -> Path:
+    """The folder of what belongs to a model: that of its final weights, or one beside other weights, named as they."""
+    path = find(run)
+    return path.parent if path.name == WEIGHTS else path.with_suffix("")
 
 
 def beside(run: str | Path) -> Path:
-    """The folder for what is made of a model: its own; log/NAME for a shipped one, log/OWNER--REPO for one on the hub.
+    """The folder for what is made of a model: `own`; log/NAME for a shipped one, log/OWNER--REPO for one on the hub.
 
-    The latter two are made if need be. BadInput if there is no such model here, or the folder cannot be made.
+    It is made if need be. BadInput if there is no such model here, or the folder cannot be made.
     """
     if str(run).startswith(HUB):
         folder = LOG / str(run).removeprefix(HUB).replace("/", "--")
     else:
-        own = find(run).parent
-        if own.resolve().parent != SHIPPED.resolve():
-            return own
-        folder = LOG / name(run)
+        folder = own(run)
+        if folder.resolve().parent == SHIPPED.resolve():
+            folder = LOG / name(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

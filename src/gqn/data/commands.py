@@ -7,11 +7,12 @@ from pathlib import Path
 
 from gqn.data.released import BUCKET
 from gqn.errors import BadInput
+from gqn.parsing import Parser
 
 
 def main(argv: list[str]) -> int:
     """Run `gqn data COMMAND`; returns its exit code."""
-    parser = argparse.ArgumentParser("gqn data", description="Files of scenes, in the released format.")
+    parser = Parser("gqn data", description="Files of scenes, in the released format.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser(
@@ -79,6 +80,9 @@ def main(argv: list[str]) -> int:
     add.add_argument("path", type=Path, metavar="PATH", help="a .tfrecord file, or a folder with some at any depth")
     add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
 
+    if not argv:
+        parser.print_help()
+        return 2
     given = parser.parse_args(argv)
     return given.run(given)
 

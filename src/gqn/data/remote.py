@@ -225,7 +225,7 @@ def find(address: str, name: str, split: str) -> list[str]:
     if not fetch.is_http(address):
         raise BadInput(
             f"no files of {name}'s {split} split in {address}: "
-            f"looked for {name}/{split}/*.tfrecord and {split}/*.tfrecord there"
+            f"looked for {name}/{split}/*.tfrecord and {split}/*.tfrecord there; --data says where they are now"
         )
     n = DATASETS[name].files[split == "test"]
     return [f"{address}/{name}/{split}/{i:0{len(str(n))}}-of-{n}.tfrecord" for i in range(1, n + 1)]

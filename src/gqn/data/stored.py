@@ -196,5 +196,6 @@ def find(data: Path, name: str, split: str) -> list[Path]:
             return paths
     raise BadInput(
         f"no files of {name}'s {split} split in {data}: "
-        f"looked for {Path(name, split, '*.tfrecord')} and {Path(split, '*.tfrecord')} there"
+        f"looked for {Path(name, split, '*.tfrecord')} and {Path(split, '*.tfrecord')} there; "
+        "--data says where they are now"
     )

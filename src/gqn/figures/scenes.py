@@ -9,9 +9,12 @@ from gqn.data.sources import source
 SUBJECT = "dataset"  # drawn of a dataset's name, not of a run
 
 
-def compute(dataset: str, rows: int = 6, columns: int = 9) -> dict[str, NDArray[np.uint8]]:
-    """`frames` (rows, columns, H, W, 3) uint8: the first views of the first training scenes, at the released size."""
-    scenes = source(dataset, "train")
+def compute(dataset: str, rows: int = 6, columns: int = 9, data: str = "") -> dict[str, NDArray[np.uint8]]:
+    """`frames` (rows, columns, H, W, 3) uint8: the first views of the first training scenes.
+
+    They are rendered, at the released size, or those of files, in the folder or at the address `data`.
+    """
+    scenes = source(dataset, "train", data=data or None)
     which = np.arange(columns)
     frames = np.stack([scenes.views(i, which).frames.permute(0, 2, 3, 1).numpy() for i in range(rows)])
     return {"frames": frames}
