@@ -22,7 +22,7 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from gqn import config as configs
-from gqn import files, trained
+from gqn import content, files, trained
 from gqn.config import Config
 from gqn.errors import BadInput
 from gqn.models.gqn import GQN
@@ -142,6 +142,14 @@ def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, G
     return config, model.eval().requires_grad_(False)
 
 
+def no_weights(path: Path) -> str:
+    """One line that says what a file is that is given as weights and is none; "" if it may be some."""
+    way = f"RUN is a {trained.RUN}"
+    if path.is_file() and path.suffix != ".safetensors" and not content.of(path):
+        return f"{path} is no .safetensors file: {way}"
+    return content.mistaken(path, content.WEIGHTS, way)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by name; BadInput if it is damaged or of another version."""
     try:
@@ -149,7 +157,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             version = (file.metadata() or {}).get("gqn_format", FORMAT)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} is damaged: {error}") from error
+        raise BadInput(no_weights(path) or f"{path} is damaged: {error}") from error
     if version != FORMAT:
         raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")
     return weights
