@@ -21,7 +21,7 @@ from gqn.config import Config, Place
 from gqn.data.sources import source
 from gqn.data.stored import ADVICE
 from gqn.data.tasks import Sampler, Source, batches
-from gqn.errors import BadInput
+from gqn.errors import Absent, BadInput
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Journal, Reporter, console
@@ -260,7 +260,12 @@ def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source,
 
 def validation_tasks(config: Config, place: Place | None = None) -> list[Task]:
     """At least `num_val_samples` held-out tasks, the same at every validation of every run, a few at a time."""
-    scenes = source(**config.scenes("test", place))
+    try:
+        scenes = source(**config.scenes("test", place))
+    except Absent as error:
+        raise Absent(
+            f"{error}. Training validates on held-out scenes: move some of the files of train to test"
+        ) from error
     size = min(VALIDATED, config.num_val_samples)
     sampler = Sampler(scenes.order, scenes.num_views, size, 1, config.max_context_size, seed=VALIDATION_SEED)
     return [t.float() for t in batches(scenes, sampler, range(math.ceil(config.num_val_samples / size)))]
