@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from gqn.cli import main
 from gqn.data import export as module
-from gqn.data import tfrecord
+from gqn.data import jpeg, tfrecord
 from gqn.data.export import export
 from gqn.data.inspect import info, verify
 from gqn.data.sources import source
@@ -120,7 +121,7 @@ def test_a_hold_out_and_a_size_are_rendered(tmp_path):
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["hold_out"] and recipe["image_size"] == 32 and recipe["test_scenes"] == 1
     train, _ = info(folder)
-    assert (train.size, train.views, train.scenes) == (32, 10, 2)
+    assert (*train.sizes, *train.views, train.scenes) == (32, 10, 2)
     with pytest.raises(BadInput, match="no documented hold-out"):
         export(NAME, tmp_path, 2, hold_out=True)
 
@@ -166,7 +167,7 @@ def test_info_says_what_is_there_and_draws_it(tmp_path, capsys):
     capsys.readouterr()
     assert main(["data", "info", str(tmp_path), "--sheet", str(sheet)]) == 0
     said = capsys.readouterr().out
-    assert "2 files, 7 scenes of 15 views, 64x64 pixels" in said and "1 file, 1 scenes" in said
+    assert "2 files, 7 scenes of 15 views, 64 pixels a side" in said and "1 file, 1 scenes" in said
     assert said.index(f"{NAME}/train") < said.index(f"{NAME}/test")
     train, _ = info(tmp_path)
     assert (np.abs(train.high[:3]) <= 10 / 3 + 1e-5).all() and (train.low < train.high).all()
@@ -196,14 +197,13 @@ def test_verify_names_all_that_is_damaged(tmp_path, capsys):
         [
             (2, "its content does not match its checksum"),
             (4, "frame 0 is not a good JPEG"),
-            (5, "it has 2 views, the first scene 3"),
             (6, "the file ends within it; nothing after that can be read"),
         ],
         strict=False,
     ):
         assert line.startswith(f"{path}: record {record} at offset {offsets[record]}: {reason}")
-    assert lines[4].endswith("3-of-3.tfrecord is empty: fetch or render it again")
-    assert lines[-1] == "3 files: 5 whole scenes, 5 damaged"
+    assert lines[3].endswith("3-of-3.tfrecord is empty: fetch or render it again")
+    assert lines[-1] == "3 files: 6 whole scenes, 4 damaged"
     assert [v.damaged for v in verify(tmp_path, workers=1)] == [v.damaged for v in verify(tmp_path)]
 
 
@@ -211,6 +211,43 @@ def test_verify_passes_what_was_rendered(tmp_path, capsys):
     export(NAME, tmp_path, 3)
     assert main(["data", "verify", str(tmp_path), "--workers", "0"]) == 0
     assert "2 files: 4 whole scenes, none damaged" in capsys.readouterr().out
+
+
+def mixed(folder):
+    """A file with scenes of 5 and 3 views, of which one has larger frames."""
+    folder.mkdir(parents=True)
+    large = [jpeg.encode(np.full((32, 32, 3), 90, np.uint8))] * 5
+    scenes = [made_up(5), made_up(3, 1), (large, made_up(5, 2)[1])]
+    tfrecord.write(folder / "1-of-1.tfrecord", [tfrecord.example(*scene) for scene in scenes])
+
+
+def test_scenes_that_differ_are_no_damage(tmp_path, capsys):
+    """Info and verify say how they differ, and export and a source take what all have."""
+    mixed(tmp_path / "train")
+    assert main(["data", "verify", str(tmp_path), "--workers", "0"]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'train'}: scenes have 3 (1 scene) or 5 (2 scenes) views: " in said
+    assert "--num-views 3 takes all" in said and "frames have 16 (2 scenes) or 32 (1 scene) pixels a side" in said
+    assert "1 files: 3 whole scenes, none damaged" in said
+    assert main(["data", "info", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert "3 scenes of 3 to 5 views, 16 to 32 pixels a side" in capsys.readouterr().out
+    export = ["data", "export", NAME, "--data", str(tmp_path), "--workers=0", "--split=train", "--out"]
+    assert main([*export, str(tmp_path / "out")]) == 2
+    assert "has 3 views, and 5 are used: give --num-views 3" in capsys.readouterr().err
+    assert main([*export, str(tmp_path / "small"), "--num-views=3", "--image-size=16"]) == 0
+    assert len(source(NAME, "train", data=tmp_path / "small")) == 3
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_export_takes_the_one_split_there_is(tmp_path, capsys, split):
+    export(NAME, tmp_path / "data", 3, test_scenes=3, splits=(split,))
+    capsys.readouterr()
+    command = ["data", "export", NAME, "--workers=0", f"--data={tmp_path / 'data'}", f"--out={tmp_path / 'out'}"]
+    shutil.rmtree(tmp_path / "data" / NAME / {"train": "test", "test": "train"}[split])
+    assert main(command) == 0
+    assert f"holds one split: exporting {split} alone" in capsys.readouterr().out
+    (a, b) = (tmp_path / folder / NAME / split / "1-of-1.tfrecord" for folder in ("data", "out"))
+    assert a.read_bytes() == b.read_bytes()
 
 
 def test_export_copies_frames_and_takes_a_part_or_another_size(whole, tmp_path, capsys):
@@ -231,7 +268,7 @@ def test_export_copies_frames_and_takes_a_part_or_another_size(whole, tmp_path, 
 
     assert main([*command[:-1], command[-1] + "small", "--image-size=32"]) == 0
     small, resized = source(NAME, "test", data=tmp_path / "small"), source(NAME, "test", 32, data=tmp_path / "data")
-    assert small.stored_size == 32
+    assert small.image_size == 32
     a, b = small.views(0, np.arange(15)).frames, resized.views(0, np.arange(15)).frames
     assert 0 < (a.float() - b.float()).abs().mean() < 4  # JPEG once more, whose chroma is coarse
 
@@ -240,7 +277,7 @@ def test_export_copies_frames_and_takes_a_part_or_another_size(whole, tmp_path, 
 def test_export_names_what_cannot_be_had(tmp_path, capsys, workers):
     export(NAME, tmp_path / "data", 3, splits=("train",))
     command = ["data", "export", NAME, f"--workers={workers}", f"--data={tmp_path / 'data'}", f"--out={tmp_path}/out"]
-    assert main(command) == 2
+    assert main([*command, "--split=test"]) == 2
     assert "no files of shepard_metzler_5_parts's test split" in capsys.readouterr().err
     assert main([*command, "--split=train", "--scenes=4"]) == 2
     assert "train holds 3 scenes, and 4 were asked for" in capsys.readouterr().err

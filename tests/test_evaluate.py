@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,47 @@ def test_files_and_other_datasets(run, tmp_path):
     assert rooms.settings["dataset"] == "rooms_ring_camera" and "mse_seen" in rooms.summary(3, MODEL)
     with pytest.raises(BadInput, match=r"rooms_ring_camera at 16 px, .* on shepard_metzler_5_parts at 16 px"):
         compare([run, folder])
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three scenes of 5 views for training and two held out, in files of 16 px."""
+    export("shepard_metzler_5_parts", tmp_path / "data", 3, 2, image_size=16, num_views=5)
+    return tmp_path / "data"
+
+
+def test_an_evaluation_needs_no_training_scenes(files, tmp_path, capsys):
+    """Then the mean image is of held-out ones; it says so, and everything else stays."""
+    folder = made_run(tmp_path / "run")
+    settings = Settings(context=(2,), scenes=None, samples=2, draws=1, data=str(files))
+    with_both = evaluate(folder, settings)
+    assert with_both.settings["mean_image_of"] == "train"
+    assert "held-out ones" not in capsys.readouterr().out
+    shutil.rmtree(files / "shepard_metzler_5_parts" / "train")
+    alone = evaluate(folder, settings)
+    assert "there are no training scenes: the mean image is of held-out ones" in capsys.readouterr().out
+    assert json.loads((folder / "eval.json").read_text())["mean_image_of"] == "test"
+    for name, values in alone.values.items():
+        assert np.array_equal(values, with_both.values[name]) == (MEAN_IMAGE not in name or "kl" in name), name
+    shutil.rmtree(files / "shepard_metzler_5_parts" / "test")
+    with pytest.raises(BadInput, match="no files of shepard_metzler_5_parts's test split"):
+        evaluate(folder, settings)
+
+
+def test_the_runs_numbers_of_scenes_and_views_are_of_its_own_scenes(files, tmp_path):
+    few = dataclasses.replace(TOY, num_train_scenes=1000, num_views=5)
+    folder, settings = made_run(tmp_path / "run", few), Settings(context=(2,), scenes=2, samples=2, draws=1)
+    evaluate(folder, dataclasses.replace(settings, data=str(files)))
+    with pytest.raises(BadInput, match="5 views of a scene, and 6 were asked for"):
+        evaluate(folder, dataclasses.replace(settings, data=str(files), num_views=6))
+    rooms = evaluate(folder, dataclasses.replace(settings, dataset="rooms_ring_camera", scenes=9))
+    assert rooms.tasks[:, 1:].max() > 4  # views of a released scene, not the first 5
+    assert evaluate(folder, dataclasses.replace(settings, scenes=9)).tasks[:, 1:].max() == 4
+    with pytest.raises(BadInput, match="at most --context 2"):
+        evaluate(folder, dataclasses.replace(settings, context=(3,), num_views=3))
+    own = made_run(tmp_path / "own", dataclasses.replace(few, data=str(files)))
+    with pytest.raises(BadInput, match="holds 3 scenes, and 1000 were asked for"):
+        evaluate(own, settings)
 
 
 def test_the_table_says_what_a_reader_must_know(run, capsys):

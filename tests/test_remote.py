@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import gzip
 import os
 import pickle
 import re
@@ -25,6 +26,7 @@ from gqn.data.released import DATASETS
 from gqn.data.sources import source
 from gqn.data.tasks import Sampler, batches
 from gqn.errors import BadInput
+from gqn.files import taking_turns
 from test_stored import TINY, files
 from test_tfrecord import made_up
 from test_train import TOY
@@ -334,6 +336,40 @@ def test_remote_scenes_are_those_of_the_files(bucket):
     assert torch.equal(a.frames, b.frames) and torch.equal(a.cameras.pose, b.cameras.pose)
 
 
+def test_a_listing_has_files_of_all_names_once_and_no_hidden_ones(bucket):
+    folder = bucket.root / NAME / "more"
+    folder.mkdir()
+    names = ["a%20b.tfrecord", "b.tfrecord.gz", "c.tfrec", "d.tfrecord-00000-of-00002"]
+    for name in [*names, "._c.tfrec", ".DS_Store", ".e.tfrecord.part", "c.tfrec.gz", "c.tfrec.index"]:
+        (folder / name).touch()
+    address = f"{bucket.address}/{NAME}/more"
+    assert fetch.listed(address) == [f"{address}/{name}" for name in names]
+    assert [there.rsplit("/", 1)[1] for there in fetch.listed(folder.as_uri())] == names
+
+
+def test_gzipped_files_are_unpacked_into_the_cache_and_count_as_they_lie_there(bucket, tmp_path):
+    local = source(NAME, "train", data=bucket.root)
+    wanted = local.views(0, np.array([2, 0]))
+    for path in (bucket.root / TRAIN).glob("*.tfrecord"):
+        packed = gzip.compress(path.read_bytes())
+        path.with_name(path.name + ".gz").write_bytes(packed)
+        path.unlink()
+    scenes = source(NAME, "train", data=bucket.address)
+    assert torch.equal(scenes.views(0, np.array([2, 0])).frames, wanted.frames)
+    (here,) = (tmp_path / "cache").rglob("1-of-10.tfrecord.gz")
+    assert here.stat().st_size == local.files[0].state[0]
+    small = remote.Cache(tmp_path / "small", 2 * here.stat().st_size)
+    fetched = [small.file(address) for address in scenes.addresses[:3]]
+    assert sum(path.exists() for path in fetched) < 3 and fetched[-1].exists()
+
+
+def test_an_address_of_a_dataset_or_a_split_will_do(bucket):
+    for lists in (True, False):
+        bucket.lists = lists
+        found = {tuple(remote.find(bucket.address + end, NAME, "test")) for end in ("", f"/{NAME}", f"/{NAME}/train")}
+        assert len(found) == 1
+
+
 def test_processes_that_are_not_forked_can_have_it(bucket):
     scenes = source(NAME, "train", data=bucket.address)
     again = pickle.loads(pickle.dumps(scenes))
@@ -364,7 +400,7 @@ def test_the_cache_holds_its_bound_and_the_scenes_do_not_depend_on_it(bucket, tm
 
     def held():
         folder = tmp_path / "small" / "gqn" / "files"
-        with remote._alone(folder / ".lock"):  # the files that are fetched ahead come and go
+        with taking_turns(folder / ".lock"):  # the files that are fetched ahead come and go
             return sum(p.stat().st_size for p in folder.rglob("*.tfrecord"))
 
     small = source(NAME, "train", data=bucket.address, cache_gb=bound / 1e9)

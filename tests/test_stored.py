@@ -303,8 +303,8 @@ FAULTS = {  # what is done to a file of three scenes, what is said of it, and ho
         2,
     ),
     "number of views": (
-        with_scene(tfrecord.example(*made_up(4, 93))),
-        "record 1 at offset .*it has 4 views, the first scene 3",
+        with_scene(tfrecord.example(*made_up(2, 93))),
+        "record 1 at offset .*it has 2 views, and 3 are used: give --num-views 2",
         2,
     ),
 }
@@ -408,16 +408,47 @@ def scene_files(folder, *scenes):
     return [folder / "a.tfrecord"]
 
 
-def test_scenes_of_other_numbers_of_views_or_sizes_are_named(tmp_path):
-    wide = jpeg.encode(np.zeros((16, 32, 3), np.uint8))
-    large = jpeg.encode(np.zeros((32, 32, 3), np.uint8))
-    cameras = made_up()[1]
-    scenes = stored(scene_files(tmp_path / "a", made_up(3), made_up(4), ([wide] * 3, cameras), ([large] * 3, cameras)))
-    for record, says in ((1, "4 views, the first scene 3"), (2, "frame 0 is 32x16"), (3, "32x32, not 16x16")):
+def plain(side, width=None, level=0):
+    """A frame of one colour."""
+    return jpeg.encode(np.full((side, width or side, 3), level, np.uint8))
+
+
+def test_scenes_that_do_not_suffice_are_named(tmp_path):
+    wide, large, cameras = plain(16, 32), plain(32), made_up()[1]
+    scenes = stored(scene_files(tmp_path / "a", made_up(3), made_up(2), ([wide] * 3, cameras), ([large] * 3, cameras)))
+    for record, says in (
+        (1, "2 views, and 3 are used: give --num-views 2"),
+        (2, "frame 0 is 32x16, not square"),
+        (3, "frame 0 is 32x32, not 16x16 as the first scene's: give --image-size"),
+    ):
         with pytest.raises(Damaged, match=f"record {record} at offset .*{says}"):
             scenes.views(record, np.arange(3))
     with pytest.raises(Damaged, match="32x16, not square"):
         stored(scene_files(tmp_path / "b", ([wide] * 3, cameras)))
+
+
+@pytest.mark.parametrize("order", [(10, 15), (15, 10)])
+def test_a_scene_need_only_have_the_views_that_are_used(tmp_path, order):
+    """Of scenes of 10 and of 15 views the first 10 are taken, whichever comes first."""
+    scenes = [made_up(views, views) for views in order]
+    ten = stored(scene_files(tmp_path / "a", *scenes), num_views=10)
+    for i, (_, cameras) in enumerate(scenes):
+        assert np.array_equal(ten.views(i, np.arange(10)).cameras.pose.numpy(), cameras[:10])
+    assert len(list(batches(ten, Sampler(2, 10, 2, 9, 9), range(4)))) == 4
+    assert stored(ten.files[0].path.parent.glob("*.tfrecord")).num_views == order[0]
+
+
+def test_frames_may_differ_in_size_where_they_are_resized(tmp_path):
+    """From scene to scene and within one; what has the size already stays as it is, byte for byte."""
+    cameras = made_up()[1]
+    mixed = ([plain(16, level=200), plain(48, level=100), plain(32, level=50)], cameras)
+    scenes = stored(scene_files(tmp_path / "a", made_up(), mixed), image_size=16)
+    views = scenes.views(1, np.array([1, 0, 2])).frames
+    assert views.shape == (3, 3, 16, 16) and views.float().mean((1, 2, 3)).tolist() == [100, 200, 50]
+    assert torch.equal(views[1:2], stored(scene_files(tmp_path / "b", mixed), 16).views(1, np.array([0])).frames)
+    coded, _ = scenes.coded(1, np.arange(3))
+    assert coded[0] == mixed[0][0] and [jpeg.size(frame) for frame in coded] == [(16, 16)] * 3
+    assert scenes.coded(0, np.arange(3))[0] == made_up()[0]
 
 
 def test_a_bad_jpeg_is_named_with_its_frame(tmp_path):

@@ -194,7 +194,7 @@ def test_nothing_that_is_read_is_executed(tmp_path):
     sprung = tmp_path / "sprung"
     run = made_run(tmp_path / "run")
     (run / "model.safetensors").write_bytes(pickle.dumps(Trap(sprung)))
-    refused(run, "is damaged")
+    refused(run, "is a Python pickle, not model weights")
     (run / "model.safetensors").unlink()
     torch.save({"model": Trap(sprung), "step": 1}, run / "latest.ckpt")
     refused(run, "no checkpoint in .* can be read")

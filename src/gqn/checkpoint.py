@@ -24,7 +24,7 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from gqn import config as configs
-from gqn import files, trained
+from gqn import content, files, trained
 from gqn.config import Config
 from gqn.errors import BadInput
 from gqn.models.gqn import GQN
@@ -189,6 +189,14 @@ def digest(model: nn.Module) -> str:
     return found.hexdigest()[:32]
 
 
+def no_weights(path: Path) -> str:
+    """One line that says what a file is that is given as weights and is none; "" if it may be some."""
+    way = f"RUN is a {trained.RUN}"
+    if path.is_file() and path.suffix != ".safetensors" and not content.of(path):
+        return f"{path} is no .safetensors file: {way}"
+    return content.mistaken(path, content.WEIGHTS, way)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by name; BadInput if it is damaged or of another version."""
     try:
@@ -196,7 +204,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             version = (file.metadata() or {}).get("gqn_format", FORMAT)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} is damaged: {error}") from error
+        raise BadInput(no_weights(path) or f"{path} is damaged: {error}") from error
     if version != FORMAT:
         raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")
     return weights

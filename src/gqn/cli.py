@@ -165,6 +165,7 @@ def evaluate(argv: list[str]) -> int:
     add("--importance-samples", type=_positive, default=4, metavar="K", help="of the bound (default: %(default)s)")
     add("--dataset-name", "-d", metavar="NAME", help="a dataset other than the run's")
     add("--data", metavar="DIR", help=DATA)
+    add("--num-views", type=_positive, default=0, metavar="N", help="of a scene, the first (default: as the run's)")
     add("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
     add("--gpu", action="store_true", help="on GPU instead of CPU")
     add("--devices", type=_positive, default=1, metavar="N", help="GPUs, or CPU processes (default: %(default)s)")
@@ -180,6 +181,7 @@ def evaluate(argv: list[str]) -> int:
         draws=given.importance_samples,
         dataset=given.dataset_name,
         data=given.data,
+        num_views=given.num_views,
         skip_damaged=given.skip_damaged,
         gpu=given.gpu,
         devices=given.devices,

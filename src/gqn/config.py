@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tyro.conf import Suppress, arg
 
-from gqn import lookup
+from gqn import content, lookup, trained
 from gqn.data.released import DATASETS
 from gqn.errors import BadInput
 
@@ -126,7 +126,8 @@ class Config:
         if self.image_size < 16 or self.image_size % 4:
             raise BadInput(f"image-size must be a multiple of 4, at least 16, not {self.image_size}")
         views = self.num_views or DATASETS[self.dataset_name].num_views
-        if self.max_context_size + self.num_queries > views:
+        known = self.num_views or not self.data  # what files hold is known when they are opened
+        if known and self.max_context_size + self.num_queries > views:
             raise BadInput(
                 f"max-context-size {self.max_context_size} with num-queries {self.num_queries} does not fit "
                 f"{self.dataset_name}, whose scenes have {views} views: at most {views - self.num_queries}"
@@ -345,7 +346,8 @@ def read(path: Path) -> Config:
     try:
         return Config().replaced(json.loads(path.read_text()), str(path))
     except OSError as error:
-        raise BadInput(f"{path.parent} holds no run: cannot read {path.name} ({error.strerror})") from error
+        reason = f"cannot read {path.name} ({error.strerror}); {content.listing(path.parent)}"
+        raise BadInput(f"{path.parent} holds no run: {reason}; RUN is a {trained.RUN}") from error
     except (ValueError, AttributeError) as error:  # not JSON, not text, not a table
         raise BadInput(f"{path} is damaged: {error}") from error
 

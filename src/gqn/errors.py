@@ -6,3 +6,7 @@ class BadInput(Exception):
 
     The command line prints the message alone and exits with 2.
     """
+
+
+class Absent(BadInput):
+    """Files that the user names are not there."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from gqn.data import fingerprint
 from gqn.data.sources import Rendered, source
 from gqn.data.stored import ADVICE, Stored
 from gqn.data.tasks import Request, Sampler, Source, asked, batches, ordered, rng
-from gqn.errors import BadInput
+from gqn.errors import Absent, BadInput
 from gqn.logs import Reporter, console
 from gqn.metrics import bits_per_dimension, importance_bound, of_samples
 from gqn.models.floors import MeanImage, Nearest
@@ -40,6 +40,7 @@ class Settings:
     draws: int = 4  # from the posterior, per query
     dataset: str | None = None  # another than the run's
     data: str | None = None  # another folder of files than the run's; "": rendered scenes
+    num_views: int = 0  # of a scene, that tasks draw from; 0: as the run's, of other scenes as many as they have
     skip_damaged: bool = False  # pass over damaged scenes of files
     gpu: bool = False
     devices: int = 1  # GPUs, or CPU processes
@@ -59,8 +60,17 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
     config, model, took = checkpoint.opened(run)
     out = out or trained.beside(run)
     name, data = settings.dataset or config.dataset_name, config.data if settings.data is None else settings.data
-    where = {"name": name, "data": data or None, "hold_out": False, "skip_damaged": settings.skip_damaged}
-    held_out, training = (source(**(config.scenes(split) | where)) for split in ("test", "train"))
+    where: dict[str, Any] = {"name": name, "data": data or None, "hold_out": False}
+    where |= {"skip_damaged": settings.skip_damaged}
+    if settings.num_views or name != config.dataset_name:
+        where["num_views"] = settings.num_views
+    if (name, data) != (config.dataset_name, config.data):
+        where["num_scenes"] = 0  # the run's number is of its own scenes
+    held_out = source(**(config.scenes("test") | where))
+    try:
+        floor, of = source(**(config.scenes("train") | where)), "train"
+    except Absent:
+        floor, of = held_out, "test"
     contexts = sorted(set(settings.context))
     if contexts[-1] >= held_out.num_views:
         raise BadInput(
@@ -76,8 +86,10 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
         ranks.together(fabric),
         Reporter("evaluate", len(tasks), 0, "scenes", active=fabric.is_global_zero) as report,
     ):
-        models = {MODEL: model, NEAREST: Nearest(), MEAN_IMAGE: MeanImage(mean_image(training))}
+        models = {MODEL: model, NEAREST: Nearest(), MEAN_IMAGE: MeanImage(mean_image(floor))}
         models = {who: each.to(fabric.device) for who, each in models.items()}
+        if of == "test" and fabric.is_global_zero:
+            console.print("there are no training scenes: the mean image is of held-out ones")
         share = range(fabric.global_rank, len(tasks), fabric.world_size)
         found = []
         for number in share:
@@ -98,6 +110,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
                 "data": data,
                 "data_digest": fingerprint.digest({"test": fingerprint.files(held_out)}),
                 "split": "test",
+                "mean_image_of": of,
                 "image_size": config.image_size,
                 "scenes": len(tasks),
                 "context_views": contexts,

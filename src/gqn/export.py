@@ -24,6 +24,7 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     weights = trained.find(run)
     own = trained.own(run)
     if not weights.exists():
+        configs.read(own / trained.CONFIG)  # if it is no run, this says so
         raise BadInput(f"{run} has no final weights yet: the same gqn train goes on with it")
     if out.resolve() in (own.resolve(), weights.parent.resolve()):
         raise BadInput(f"{out} is the model's own folder: give another --out")

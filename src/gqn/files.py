@@ -27,6 +27,17 @@ def write(path: Path, write_to: Callable[[Path], Any]) -> None:
 
 
 @contextmanager
+def taking_turns(lock: Path) -> Iterator[None]:
+    """Only one process, and one thread of it, at a time, the others wait; also after a kill."""
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, if a worker was forked meanwhile
+
+
+@contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Holds a lock beside a folder, which may not be there yet; it ends with the process, however that ends.
 

@@ -127,7 +127,8 @@ def load(run: str | Path) -> Results:
             values = {name: file[name] for name in file.files}
         return Results(json.loads(str(values.pop("settings"))), values.pop("tasks"), values)
     except FileNotFoundError as error:
-        raise BadInput(f"{run} has not been evaluated: gqn eval {run}") from error
+        what = checkpoint.no_weights(Path(run))
+        raise BadInput(what or f"{run} has not been evaluated: gqn eval {run}") from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(f"{folder}/eval.npz is damaged ({error}): gqn eval {run} makes it again") from error
 

@@ -24,7 +24,7 @@ from gqn.data.remote import Remote
 from gqn.data.sources import source
 from gqn.data.stored import ADVICE, Stored
 from gqn.data.tasks import Sampler, Source, batches
-from gqn.errors import BadInput
+from gqn.errors import Absent, BadInput
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Forecast, Journal, Reporter, console
@@ -73,7 +73,11 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     plain = checkpoint.build(config)
     if config.init:
         config = replace(config, init_digest=start_from(config, plain, folder, say))
-    scenes, unseen = (source(**config.scenes(split, place)) for split in ("train", "test"))
+    scenes = source(**config.scenes("train", place))
+    try:
+        unseen = source(**config.scenes("test", place))
+    except Absent as error:
+        raise Absent(f"{error}. Training validates on held-out scenes: move some files of train to test") from error
     found = {"train": fingerprint.files(scenes), "test": fingerprint.files(unseen)}
     config = replace(config, data_digest=fingerprint.digest(found))
     if fabric.is_global_zero:

@@ -3,7 +3,8 @@
 Conventions, shared by all datasets and pinned by tests: right-handed world, z up, angles in radians. Yaw turns
 clockwise seen from above and positive pitch looks up, so that a camera looks along
 (cos yaw cos pitch, -sin yaw cos pitch, sin pitch); there is no roll. These are the released files' conventions,
-measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin.
+measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin. In genuine scenes
+of rooms_ring_camera and mazes yaw turns the other way, which nothing here takes into account.
 """
 
 import math

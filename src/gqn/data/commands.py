@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
         description="Files, scenes, views, sizes and camera ranges, and a picture of some scenes.",
     )
     add.set_defaults(run=_info)
-    add.add_argument("path", type=Path, metavar="PATH", help="a .tfrecord file, or a folder with some at any depth")
+    add.add_argument("path", type=Path, metavar="PATH", help="a file of scenes, or a folder with some at any depth")
     add.add_argument(
         "--sheet", type=Path, default=Path("contact_sheet.png"), help="picture file (default: %(default)s)"
     )
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         "with 1 if there are any.",
     )
     add.set_defaults(run=_verify)
-    add.add_argument("path", type=Path, metavar="PATH", help="a .tfrecord file, or a folder with some at any depth")
+    add.add_argument("path", type=Path, metavar="PATH", help="a file of scenes, or a folder with some at any depth")
     add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
 
     if not argv:
@@ -102,7 +102,9 @@ def _add_export(add: argparse.ArgumentParser) -> None:
     add.add_argument("--workers", type=_count0, metavar="W", help="processes (default: one per core; 0: this one)")
     add.add_argument("--scenes-per-file", type=_count, metavar="F", help="default: 15,000 views' worth")
     add.add_argument("--image-size", type=_count, metavar="S", help="side in pixels (default: as they are)")
-    add.add_argument("--views", type=_count, metavar="K", help="views of a scene (default: as they are)")
+    add.add_argument(
+        "--views", "--num-views", dest="views", type=_count, metavar="K", help="views of a scene (default: as they are)"
+    )
 
 
 def _export(given: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from gqn import files
 from gqn.data import tfrecord
 from gqn.data.sources import source
 from gqn.data.tasks import Source, leave_signals_to_the_parent
-from gqn.errors import BadInput
+from gqn.errors import Absent, BadInput
 from gqn.logs import Reporter, console
 
 RECIPE = "recipe.json"
@@ -68,20 +68,27 @@ def export(
     0: this one). With `shard` (i, n) every n-th file is made, from the i-th on. Files come whole or not at all and are
     kept, so that the same call goes on after a stop. Returns the folder `out`/`name`.
 
-    Raises BadInput if the folder holds other data or those of another recipe, or cannot be written, or if the source
-    has less than was asked for; Damaged for a scene that is.
+    Of files that are of one split only, that is written. Raises BadInput if the folder holds other data or those of
+    another recipe, or cannot be written, or if the source has less than was asked for; Damaged for a scene that is.
     """
     if data is None and scenes is None:
         raise BadInput("rendered scenes have no end: say how many --scenes")
     if test_scenes is None and scenes is not None:
         test_scenes = -(-scenes // 10)
     made: dict[str, Source] = {}
+    absent: list[Absent] = []
     for split, number in (("train", scenes), ("test", test_scenes)):
         try:
             made[split] = source(name, split, image_size, num_views, number, hold_out, data)
+        except Absent as error:
+            absent.append(error)
         except BadInput:
             if split in splits or data is None:
                 raise
+    if not (wanted_splits := [split for split in splits if split in made]):
+        raise absent[0]
+    if len(wanted_splits) < len(splits):
+        console.print(f"{data} holds one split: exporting {wanted_splits[0]} alone", markup=False)
     numbers: dict[str, Any] = {split: scenes.order for split, scenes in made.items()}
     if not all(isinstance(number, int) for number in numbers.values()):
         raise BadInput("remote scenes are not counted: say how many --scenes")
@@ -98,7 +105,9 @@ def export(
         first_scene=hashlib.sha256(first).hexdigest()[:16],
     )
     folder = out / name
-    wanted = [(split, *file) for split in splits for file in recipe.files(folder, split)[shard[0] - 1 :: shard[1]]]
+    wanted = [
+        (split, *file) for split in wanted_splits for file in recipe.files(folder, split)[shard[0] - 1 :: shard[1]]
+    ]
     total = sum(len(part) for *_, part in wanted)
     try:
         open_folder(folder, recipe)

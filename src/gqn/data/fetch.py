@@ -20,7 +20,8 @@ from urllib.parse import unquote, urljoin
 import fsspec
 from google_crc32c import Checksum
 
-from gqn.errors import BadInput
+from gqn import content
+from gqn.errors import Absent, BadInput
 from gqn.logs import errors
 
 CHUNK = 2**18  # bytes read at a time
@@ -90,13 +91,13 @@ def size(address: str) -> int | None:
 
 
 def listed(address: str) -> list[str]:
-    """Addresses of the .tfrecord files in a folder, sorted; none if there is no folder or its server lists none."""
+    """Addresses of the files of scenes in a folder, sorted; none if there is no folder or its server lists none."""
 
     def ask() -> list[str]:
         if not is_http(address):
             files, path = fsspec.core.url_to_fs(address)
             names = files.ls(path, detail=False) if files.isdir(path) else []
-            return [files.unstrip_protocol(name) for name in names if name.endswith(".tfrecord")]
+            return [files.unstrip_protocol(name) for name in names]
         url = https(address).rstrip("/") + "/"
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
@@ -105,9 +106,15 @@ def listed(address: str) -> list[str]:
             if error.code in (403, 404):
                 return []
             raise
-        return [urljoin(url, link) for link in re.findall(r'href="([^"]+\.tfrecord)"', page)]
+        return [urljoin(url, link) for link in re.findall(r'href="([^"]+)"', page)]
 
-    return sorted(set(_patiently(address, threading.Event(), lambda: _asked(address, ask))))
+    there = {name_of(found): found for found in _patiently(address, threading.Event(), lambda: _asked(address, ask))}
+    return sorted(there[name] for name in content.data_names(there))
+
+
+def name_of(address: str) -> str:
+    """The name of the file at an address."""
+    return unquote(address.rsplit("/", 1)[-1])
 
 
 def plain(address: str) -> str:
@@ -177,10 +184,10 @@ def _asked(address: str, ask: Callable[..., T], *arguments: Any) -> T:
         if error.code == 416:
             raise _NothingLeft from error
         if error.code < 500 and error.code not in PASSING:
-            raise BadInput(f"there is no file to be had at {address}: {error.code} {error.reason}") from error
+            raise Absent(f"there is no file to be had at {address}: {error.code} {error.reason}") from error
         raise Passing(f"{error.code} {error.reason}") from error
     except FileNotFoundError as error:
-        raise BadInput(f"there is no file at {address}") from error
+        raise Absent(f"there is no file at {address}") from error
     except (ImportError, ValueError) as error:  # fsspec: no package for the protocol, no such protocol, no URL
         raise BadInput(f"cannot use the address {address}: {error}") from error
     except (OSError, HTTPException) as error:

@@ -1,16 +1,19 @@
 """What is in released-format files, and whether it is whole: `gqn data info` and `gqn data verify`."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from gqn import content
 from gqn.data import tfrecord
-from gqn.data.stored import Stored, first_scene, frame, stored
+from gqn.data.stored import Stored, frame, stored
 from gqn.data.tasks import leave_signals_to_the_parent
+from gqn.data.tfrecord import Damaged
 from gqn.errors import BadInput
 from gqn.logs import Reporter, console
 
@@ -26,22 +29,29 @@ class Info:
     files: int
     scenes: int
     bytes: int
-    views: int  # of the first scene, as the next two
-    size: int  # pixels of a frame's side
-    low: NDArray[np.float32]  # (5,): of x, y, z, yaw, pitch, over scenes spread over the files
+    views: range  # of a scene, the fewest to the most; this and what follows over scenes spread over the files
+    sizes: range  # pixels of the side of a scene's first frame, likewise
+    low: NDArray[np.float32]  # (5,): of x, y, z, yaw, pitch
     high: NDArray[np.float32]
-    frames: NDArray[np.uint8]  # (rows, columns, H, W, 3): views of a few scenes, spread likewise
+    frames: NDArray[np.uint8]  # (rows, columns, H, W, 3): views of a few scenes
 
 
 def find(path: Path) -> dict[Path, list[Path]]:
-    """The .tfrecord files at or below a path, by folder, train before test. Raises BadInput if there are none."""
-    found: dict[Path, list[Path]] = {}
-    paths = [path] if path.is_file() else sorted(path.rglob("*.tfrecord"))
-    if not paths:
-        raise BadInput(f"no .tfrecord files in {path}" if path.exists() else f"there is no {path}")
-    for file in sorted(paths, key=lambda p: (p.parent.parent, p.parent.name != "train", p)):
-        found.setdefault(file.parent, []).append(file)
-    return found
+    """The files of scenes at or below a path, by folder, train before test. Raises BadInput if there are none."""
+    if path.is_file():
+        return {path.parent: [path]}
+    folders: dict[Path, list[str]] = {}
+    for file in path.rglob("*"):
+        if not any(part.startswith(".") for part in file.relative_to(path).parts):
+            folders.setdefault(file.parent, []).append(file.name)
+    order = sorted(folders, key=lambda folder: (folder.parent, folder.name != "train", folder))
+    found = {folder: [folder / name for name in content.data_names(folders[folder])] for folder in order}
+    if not any(found.values()):
+        if not path.exists():
+            raise BadInput(f"there is no {path}")
+        full = next((folder for folder in order if any((folder / name).is_file() for name in folders[folder])), path)
+        raise BadInput(f"no .tfrecord files in {path}; {content.listing(full)}")
+    return {folder: files for folder, files in found.items() if files}
 
 
 def info(path: Path, rows: int = 6, columns: int = 9) -> list[Info]:
@@ -53,19 +63,35 @@ def _info(folder: Path, scenes: Stored, rows: int, columns: int) -> Info:
     def spread(n: int) -> list[int]:
         return np.unique(np.linspace(0, len(scenes) - 1, n).round().astype(int)).tolist()
 
-    cameras = np.concatenate([file.scene(record)[1] for file, record in map(scenes.place, spread(LOOKED_AT))])
-    which = np.arange(min(columns, scenes.num_views))
+    shown = spread(rows)
+    views, sizes, poses = set(), set(), []
+    for file, record in map(scenes.place, {*shown, *spread(LOOKED_AT)}):
+        coded, cameras = file.scene(record)
+        views.add(len(coded))
+        sizes.add(len(frame(file, record, coded, 0)))
+        poses.append(cameras)
+    cameras = np.concatenate(poses)
+    scenes = replace(scenes, num_views=min(views), frame_size=None)
+    which = np.arange(min(columns, min(views)))
     return Info(
         folder,
         files=len(scenes.files),
         scenes=len(scenes),
         bytes=sum(file.state[0] for file in scenes.files),
-        views=scenes.stored_views,
-        size=scenes.stored_size,
+        views=_range(views),
+        sizes=_range(sizes),
         low=cameras.min(0),
         high=cameras.max(0),
-        frames=np.stack([scenes.views(i, which).frames.permute(0, 2, 3, 1).numpy() for i in spread(rows)]),
+        frames=np.stack([scenes.views(i, which).frames.permute(0, 2, 3, 1).numpy() for i in shown]),
     )
+
+
+def _range(numbers: set[int]) -> range:
+    return range(min(numbers), max(numbers) + 1)
+
+
+def _said(numbers: range) -> str:
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def show(found: list[Info]) -> None:
@@ -74,8 +100,8 @@ def show(found: list[Info]) -> None:
         ranges = "  ".join(f"{name} {a:.3f} to {b:.3f}" for name, a, b in zip(POSE, i.low, i.high, strict=True))
         console.print(str(i.folder), markup=False)
         console.print(
-            f"  {i.files} file{'s' * (i.files > 1)}, {i.scenes} scenes of {i.views} views, "
-            f"{i.size}x{i.size} pixels, {i.bytes / 1e6:.1f} MB"
+            f"  {i.files} file{'s' * (i.files > 1)}, {i.scenes} scenes of {_said(i.views)} views, "
+            f"{_said(i.sizes)} pixels a side, {i.bytes / 1e6:.1f} MB"
         )
         console.print(f"  cameras of {min(i.scenes, LOOKED_AT)} scenes: {ranges}")
 
@@ -85,80 +111,86 @@ class Verified:
     """What a check of one file found."""
 
     path: Path
-    scenes: int  # that are whole
-    damaged: list[str]  # one line for each that is not, and for a file that cannot be read on
+    scenes: int = 0  # that are whole
+    damaged: list[str] = field(
+        default_factory=list
+    )  # a line for each that is not, and for a file that cannot be read on
+    views: Counter[int] = field(default_factory=Counter)  # whole scenes by their number of views
+    sizes: Counter[int] = field(default_factory=Counter)  # and by the side of their first frame, pixels
 
 
 def verify(path: Path, workers: int = 0) -> Iterator[Verified]:
-    """Check the files at or below a path one by one: both checksums, JPEGs and counts of every record.
-
-    All scenes of a folder must have as many views, and frames of the same size, as its first whole one.
-    """
-    for paths in find(path).values():
-        loader = DataLoader(
-            _Verified(paths, _expected(paths)),
-            batch_size=None,
-            num_workers=workers,
-            worker_init_fn=leave_signals_to_the_parent,
-        )
-        yield from loader
+    """Check the files at or below a path one by one: both checksums, JPEGs and counts of every record."""
+    yield from DataLoader(
+        _Verified([file for paths in find(path).values() for file in paths]),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=leave_signals_to_the_parent,
+    )
 
 
 class _Verified(Dataset):
-    def __init__(self, paths: list[Path], expected: tuple[int, int] | None):
-        self.paths, self.expected = paths, expected
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Verified:
-        return verify_file(self.paths[number], self.expected)
+        return verify_file(self.paths[number])
 
 
-def verify_file(path: Path, expected: tuple[int, int] | None) -> Verified:
-    """Check every record of a file, of `expected` views and pixels of a side."""
-    damaged: list[str] = []
+def verify_file(path: Path) -> Verified:
+    """Check every record of a file."""
+    found, rest = Verified(path), []
     try:
-        file = tfrecord.scan(path, upto_damage=True)
+        try:
+            file = tfrecord.scan(path)
+        except Damaged as error:
+            file = tfrecord.scan(path, upto_damage=True)
+            rest = [f"{error}; nothing after that can be read" if len(file) else str(error)]
     except BadInput as error:
-        return Verified(path, 0, [str(error)])
+        return Verified(path, damaged=[str(error)])
     for record in range(len(file)):
         try:
             coded, _ = file.scene(record)
-            if expected and len(coded) != expected[0]:
-                raise file.damaged(record, f"it has {len(coded)} views, the first scene {expected[0]}")
-            for k in range(len(coded)):
-                frame(file, record, coded, k, expected[1] if expected else None)
+            sides = {len(frame(file, record, coded, k)) for k in range(len(coded))}
+            found.views[len(coded)] += 1
+            found.sizes[min(sides)] += 1
         except BadInput as error:
-            damaged.append(str(error))
-    whole = len(file) - len(damaged)
-    if len(file) == 0 or file.offsets[-1] < file.state[0]:
-        try:
-            tfrecord.scan(path)
-        except BadInput as error:
-            damaged.append(f"{error}; nothing after that can be read" if file.state[0] else str(error))
-    return Verified(path, whole, damaged)
-
-
-def _expected(paths: list[Path]) -> tuple[int, int] | None:
-    for path in paths:
-        try:
-            _, _, (coded, _), size = first_scene([tfrecord.scan(path, upto_damage=True)])
-            return len(coded), size
-        except BadInput:
-            continue
-    return None
+            found.damaged.append(str(error))
+    return replace(found, scenes=len(file) - len(found.damaged), damaged=found.damaged + rest)
 
 
 def verify_all(path: Path, workers: int = 0) -> int:
-    """Check the files at or below a path, print what is damaged and a summary; how many records or files are."""
+    """Check the files at or below a path, print what is damaged and a summary; how many records or files are.
+
+    Scenes of different numbers of views and sizes are none of that, and said.
+    """
     files = sum(len(paths) for paths in find(path).values())
     scenes = damaged = 0
+    views: dict[Path, Counter[int]] = {}
+    sizes: dict[Path, Counter[int]] = {}
     with Reporter("verify", files, 0, "files") as report:
         for checked in verify(path, workers):
             scenes, damaged = scenes + checked.scenes, damaged + len(checked.damaged)
+            views.setdefault(checked.path.parent, Counter()).update(checked.views)
+            sizes.setdefault(checked.path.parent, Counter()).update(checked.sizes)
             for line in checked.damaged:
                 console.print(line, markup=False)
             report.update(report.done + 1, f"{damaged} damaged" if damaged else "")
+    for folder, found in views.items():
+        if len(found) > 1:
+            say = f"{_counted(found)} views: those used are the same number of each, --num-views {min(found)} takes all"
+            console.print(f"{folder}: scenes have {say}", markup=False)
+    for folder, found in sizes.items():
+        if len(found) > 1:
+            say = f"{_counted(found)} pixels a side: --image-size makes them one"
+            console.print(f"{folder}: frames have {say}", markup=False)
     console.print(f"{files} files: {scenes} whole scenes, {damaged or 'none'} damaged")
     return damaged
+
+
+def _counted(found: Counter[int]) -> str:
+    """Numbers with how often they come: '10 (3 scenes) or 15 (20 scenes)'."""
+    return " or ".join(f"{number} ({times} scene{'s' * (times > 1)})" for number, times in sorted(found.items()))

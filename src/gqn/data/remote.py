@@ -5,24 +5,24 @@ the order in which they come. Where a scene is asked for and its file is not her
 depends on what the cache holds.
 """
 
-import fcntl
 import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from gqn import content, files
 from gqn.data import fetch, tfrecord
 from gqn.data.released import DATASETS
-from gqn.data.stored import Stored, open_files, stored
+from gqn.data.stored import PLACES, Stored, folders, open_files, stored
 from gqn.data.tasks import permuted
 from gqn.data.tfrecord import Damaged, Scene
-from gqn.errors import BadInput
+from gqn.errors import Absent, BadInput
 from gqn.logs import console
 from gqn.views import Views
 
@@ -35,7 +35,7 @@ MODIFIED = 10**18  # time in ns that files in the cache bear, so that one that i
 class Remote:
     """Scenes of files at addresses, in the order of `Windows`; a source as in `gqn.data.tasks`, without a number.
 
-    The first file is fetched at once; all scenes have as many views, and frames of the same size, as its first.
+    The first file is fetched at once; its first scene says what is not asked for, as in `gqn.data.stored.stored`.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Cache:
         path = self.path(address)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(path.with_name(f".{path.name}.lock")):
+            with files.taking_turns(path.with_name(f".{path.name}.lock")):
                 if not path.exists():
                     fetch.fetch(address, path, move=self._move)
             with suppress(FileNotFoundError):
@@ -191,14 +191,17 @@ class Cache:
         return path
 
     def _move(self, part: Path, path: Path) -> None:
-        """Move a new file into its place when there is room for it: those that were not used for longest go."""
+        """Move a new file into its place, unpacked, when there is room: those that were not used for longest go."""
+        if content.of(part) == content.GZIPPED:
+            files.write(part, lambda plain: tfrecord.unpack(part, plain))
         size = part.stat().st_size
         if size > self.bound:
             part.unlink()
             raise BadInput(f"{path.name} alone is larger than the cache may be: raise --cache-gb")
         os.utime(part, ns=(time.time_ns(), MODIFIED))
-        with _alone(self.folder / ".lock"):
-            there = [(file.stat().st_atime_ns, file.stat().st_size, file) for file in self.folder.rglob("*.tfrecord")]
+        with files.taking_turns(self.folder / ".lock"):
+            here = [file for file in self.folder.rglob("*") if content.is_data(file.name)]
+            there = [(file.stat().st_atime_ns, file.stat().st_size, file) for file in here]
             total = sum(size for _, size, _ in there) + size
             for _, gone, file in sorted(there):
                 if total <= self.bound:
@@ -214,21 +217,18 @@ def cache(gigabytes: float) -> Cache:
 
 
 def find(address: str, name: str, split: str) -> list[str]:
-    """Addresses of a split's files in `address`/`name`/`split` or `address`/`split`, sorted.
+    """Addresses of a split's files, sorted, in the first of `gqn.data.stored.folders` that has any.
 
     A server that lists no folders, as the released bucket, is taken to have the released files.
     """
-    address = address.rstrip("/")
-    for folder in (f"{address}/{name}/{split}", f"{address}/{split}"):
+    for folder in (places := folders(address, name, split)):
         if there := fetch.listed(folder):
             return there
     if not fetch.is_http(address):
-        raise BadInput(
-            f"no files of {name}'s {split} split in {address}: "
-            f"looked for {name}/{split}/*.tfrecord and {split}/*.tfrecord there; --data says where they are now"
-        )
+        raise Absent(f"no files of {name}'s {split} split in {address}: {PLACES.format(name=name, split=split)}")
     n = DATASETS[name].files[split == "test"]
-    return [f"{address}/{name}/{split}/{i:0{len(str(n))}}-of-{n}.tfrecord" for i in range(1, n + 1)]
+    folder = next(place for place in reversed(places) if place.endswith(f"/{name}/{split}"))
+    return [f"{folder}/{i:0{len(str(n))}}-of-{n}.tfrecord" for i in range(1, n + 1)]
 
 
 def first(addresses: list[str], cache: Cache, scenes: int) -> list[Path]:
@@ -244,14 +244,3 @@ def first(addresses: list[str], cache: Cache, scenes: int) -> list[Path]:
         if have >= scenes:
             break
     return paths
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Only one process, and one thread of it, at a time; also after a kill."""
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, if a worker was forked meanwhile

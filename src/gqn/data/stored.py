@@ -1,5 +1,6 @@
 """Scenes read in place from released-format files: no conversion, any order."""
 
+import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gqn import content
 from gqn.data import jpeg, tfrecord
 from gqn.data.tfrecord import Damaged, File, Scene
-from gqn.errors import BadInput
+from gqn.errors import Absent, BadInput
 from gqn.logs import Reporter, errors
 from gqn.views import Cameras, Views
 
-ADVICE = "gqn data verify names all that is damaged"
+ADVICE = "gqn data verify names all that cannot be used"
+SMALLEST = 8  # pixels of a side of a frame that is taken for raw pixels
 MANY = 100  # files, from which opening them takes long enough to show progress
 
 
@@ -24,14 +27,13 @@ MANY = 100  # files, from which opening them takes long enough to show progress
 class Stored:
     """Scenes of files, numbered in the files' order; a source as in `gqn.data.tasks`. Open one with `stored`.
 
-    All scenes have as many views, and frames of the same square size, as the first.
+    A scene has at least the views that are used; frames are square, and of any size unless they are taken as they are.
     """
 
     files: list[File]
     ends: np.ndarray  # (files,): scenes up to the end of each file
-    stored_views: int  # of a scene in the files
-    num_views: int  # of these, the first that are used
-    stored_size: int  # pixels of a side in the files
+    num_views: int  # of a scene, the first that are used
+    frame_size: int | None  # pixels of a side that every frame in the files must have; None: any
     image_size: int  # and of what `views` returns
     num_scenes: int  # the first that are used
     fov: float = 50.0  # degrees
@@ -57,7 +59,7 @@ class Stored:
             file, record = self.place(i % len(self))
             try:
                 coded, cameras = self._scene(file, record)
-                frames = self._frames(file, record, coded, which)
+                frames = self._sized(self._frames(file, record, coded, which))
                 return Views(frames, Cameras(torch.from_numpy(cameras[which]), self.fov))
             except Damaged as error:
                 if not self.skip_damaged:
@@ -74,8 +76,11 @@ class Stored:
         file, record = self.place(index)
         coded, cameras = self._scene(file, record)
         frames = self._frames(file, record, coded, which)
-        same = self.image_size == self.stored_size
-        return [coded[k] for k in which] if same else jpeg.encoded(frames), cameras[which]
+        kept = [
+            coded[k] if len(f) == self.image_size else jpeg.encoded(self._sized([f]))[0]
+            for k, f in zip(which, frames, strict=True)
+        ]
+        return kept, cameras[which]
 
     def place(self, index: int) -> tuple[File, int]:
         """The file that holds a scene, and its record there."""
@@ -85,14 +90,18 @@ class Stored:
 
     def _scene(self, file: File, record: int) -> Scene:
         coded, cameras = file.scene(record)
-        if len(coded) != self.stored_views:
-            raise file.damaged(record, f"it has {len(coded)} views, the first scene {self.stored_views}")
+        if (have := len(coded)) < self.num_views:
+            raise file.damaged(record, f"it has {have} views, and {self.num_views} are used: give --num-views {have}")
         return coded, cameras
 
-    def _frames(self, file: File, record: int, coded: list[bytes], which: np.ndarray) -> Tensor:
-        frames = np.stack([frame(file, record, coded, k, self.stored_size) for k in which])
-        tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        return tensor if self.image_size == self.stored_size else resized(tensor, self.image_size)
+    def _frames(self, file: File, record: int, coded: list[bytes], which: np.ndarray) -> list[jpeg.Pixels]:
+        return [frame(file, record, coded, k, self.frame_size) for k in which]
+
+    def _sized(self, frames: list[jpeg.Pixels]) -> Tensor:
+        if len({len(frame) for frame in frames}) > 1:
+            return torch.cat([self._sized([frame]) for frame in frames])
+        tensor = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+        return tensor if tensor.shape[-1] == self.image_size else resized(tensor, self.image_size)
 
 
 def stored(
@@ -105,9 +114,10 @@ def stored(
 ) -> Stored:
     """The scenes of files; their frames are resized, with antialiasing, if `image_size` is not their own.
 
-    `num_views` and `num_scenes` take the first so many views of each, and scenes. Raises BadInput if there are fewer,
-    and for a file that cannot be read, Damaged for one that is cut short; with `skip_damaged` that is named on stderr
-    and the scenes before the damage are used.
+    `num_views` and `num_scenes` take the first so many views of each (by default as many as the first scene has), and
+    scenes. Without `image_size` all frames must be as large as the first. Raises BadInput if there are fewer, and for a
+    file that cannot be read, Damaged for one that is cut short, or no file of scenes; with `skip_damaged` that is named
+    on stderr and the scenes before the damage are used.
     """
     files = open_files(list(paths), skip_damaged)
     _, _, (coded, _), size = first_scene(files)
@@ -118,9 +128,8 @@ def stored(
     return Stored(
         files,
         ends,
-        stored_views=len(coded),
         num_views=num_views or len(coded),
-        stored_size=size,
+        frame_size=None if image_size else size,
         image_size=image_size or size,
         num_scenes=num_scenes or int(ends[-1]),
         fov=fov,
@@ -172,12 +181,27 @@ def frame(file: File, record: int, coded: list[bytes], number: int, size: int | 
     try:
         pixels = jpeg.decode(coded[number])
     except ValueError as error:
-        raise file.damaged(record, f"frame {number} is not a good JPEG ({error})") from error
+        raise file.damaged(record, f"frame {number} is {_no_jpeg(coded[number], error)}") from error
     height, width = pixels.shape[:2]
-    if height != width or size not in (None, height):
-        wanted = "square" if size is None else f"{size}x{size} as the first scene's"
+    if height != width:
+        raise file.damaged(record, f"frame {number} is {width}x{height}, not square")
+    if size not in (None, height):
+        wanted = f"{size}x{size} as the first scene's: give --image-size"
         raise file.damaged(record, f"frame {number} is {width}x{height}, not {wanted}")
     return pixels
+
+
+def _no_jpeg(data: bytes, error: ValueError) -> str:
+    """What the bytes of a frame that cannot be decoded are."""
+    way = "code frames as JPEG, as docs/data.md does"
+    kind = next((kind for start, kind in content.IMAGES.items() if data.startswith(start)), "")
+    if kind and kind != content.JPEG:
+        return f"{kind}, and not a JPEG: {way}"
+    for channels in (3, 1, 4):
+        side = math.isqrt(len(data) // channels)
+        if not kind and side >= SMALLEST and channels * side**2 == len(data):
+            return f"{len(data)} bytes that are no JPEG: raw {side}x{side}x{channels} pixels: {way}"
+    return f"not a good JPEG ({error})"
 
 
 def resized(frames: Tensor, size: int) -> Tensor:
@@ -187,15 +211,28 @@ def resized(frames: Tensor, size: int) -> Tensor:
 
 
 def find(data: Path, name: str, split: str) -> list[Path]:
-    """The files of a split, sorted by name, in `data`/`name`/`split` or `data`/`split`.
+    """The files of a split, sorted by name, in the first of `folders` that has any. Raises Absent if there are none."""
+    if data.is_file():
+        raise BadInput(f"{data} is a file: give the folder with the files of {name}, or with {name}/{split}")
+    places = [Path(folder) for folder in folders(str(data), name, split)]
+    for folder in places:
+        if names := content.data_names(path.name for path in folder.glob("*")):
+            return [folder / each for each in names]
+    if not data.exists():
+        raise Absent(f"no files of {name}'s {split} split: there is no folder {data}; --data says where they are now")
+    there = content.listing(next((folder for folder in places if folder.is_dir()), data))
+    if content.data_names(path.name for path in data.iterdir()):
+        there += f": put them into {data / 'train'} and {data / 'test'}"
+    for below in sorted(data.glob(f"*/{name}/{split}")):
+        there += f": give {below.parents[1]}"
+    raise Absent(f"no files of {name}'s {split} split in {data}: {PLACES.format(name=name, split=split)}; {there}")
 
-    Raises BadInput if there are none.
-    """
-    for folder in (data / name / split, data / split):
-        if paths := sorted(folder.glob("*.tfrecord")):
-            return paths
-    raise BadInput(
-        f"no files of {name}'s {split} split in {data}: "
-        f"looked for {Path(name, split, '*.tfrecord')} and {Path(split, '*.tfrecord')} there; "
-        "--data says where they are now"
-    )
+
+PLACES = "looked for {name}/{split}/*.tfrecord and {split}/*.tfrecord there; --data says where they are now"
+
+
+def folders(data: str, name: str, split: str) -> list[str]:
+    """Where the files of a split may lie: in `data`/NAME/SPLIT, `data`/SPLIT or, if `data` is a split's, beside it."""
+    data = data.rstrip("/")
+    above, _, last = data.rpartition("/")
+    return [f"{data}/{name}/{split}", f"{data}/{split}"] + [f"{above or '.'}/{split}"] * (last in ("train", "test"))

@@ -13,33 +13,39 @@ A check is a CRC-32C, masked. A payload is a protobuf message `tf.train.Example`
     cameras  list of 5 K floats: x, y, z, yaw, pitch of each view
 
 Records are numbered from 0. They are read with one positioned read each and not through a memory map, because a file
-that is cut short under a map kills the process, and every byte is read for its check anyway.
+that is cut short under a map kills the process, and every byte is read for its check anyway. A file that was gzipped
+knows no positions: it is unpacked into the user's cache folder once, and read there.
 """
 
+import gzip
 import hashlib
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from google_crc32c import value as crc32c
 from numpy.typing import NDArray
 
-from gqn import files
+from gqn import content, files
+from gqn.content import masked_crc32c
 from gqn.errors import BadInput
+from gqn.logs import errors
 
 HEAD, TAIL = 12, 4  # bytes of a record around its payload
 LARGEST = 2**28  # bytes of a payload: a larger one is no scene
 VERSION = 1  # of index files
+LONG = 10**8  # bytes of a gzip file, from which unpacking it takes long enough to say so
+OTHERS = "gqn does not read that but TFRecord files, and docs/data.md says how to write them"
 
 Offsets = NDArray[np.int64]
 Scene = tuple[list[bytes], NDArray[np.float32]]
 
 
 class Damaged(BadInput):
-    """A record that cannot be used: the message names file, record, offset and reason."""
+    """A record that cannot be used, or a file that has none: the message names file, record, offset and reason."""
 
 
 # ---- files of records ------------------------------------------------------------------------------------------
@@ -52,7 +58,7 @@ def write(path: Path, payloads: Iterable[bytes]) -> None:
         with open(part, "wb") as file:
             for payload in payloads:
                 length = struct.pack("<Q", len(payload))
-                file.write(length + _check(length) + payload + _check(payload))
+                file.write(length + masked_crc32c(length) + payload + masked_crc32c(payload))
 
     files.write(path, write_to)
 
@@ -63,7 +69,8 @@ class File:
 
     path: Path
     offsets: Offsets  # (N + 1,): where record i begins, and where the last one ends
-    state: tuple[int, int]  # size in bytes and modification time in ns of the file that was indexed
+    plain: Path  # where they are read: the file or, if that is gzipped, its unpacked copy
+    state: tuple[int, int]  # size in bytes and modification time in ns of that when it was indexed
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -82,19 +89,23 @@ class File:
         """A record's payload, both its checks passed. Raises as `scene`."""
         start, stop = int(self.offsets[record]), int(self.offsets[record + 1])
         try:
-            handle = os.open(self.path, os.O_RDONLY)
+            handle = os.open(self.plain, os.O_RDONLY)
             try:
                 if _state(os.fstat(handle)) != self.state:
-                    raise BadInput(f"{self.path} changed while it was in use: start again")
+                    raise BadInput(f"{self.plain} changed while it was in use: start again")
                 data = os.pread(handle, stop - start, start)
             finally:
                 os.close(handle)
         except OSError as error:
-            raise BadInput(f"cannot read {self.path}: {error.strerror}") from error
+            raise BadInput(f"cannot read {self.plain}: {error.strerror}") from error
         length, payload = data[:8], data[HEAD:-TAIL]
-        if len(data) != stop - start or data[8:HEAD] != _check(length) or length != struct.pack("<Q", len(payload)):
+        if (
+            len(data) != stop - start
+            or data[8:HEAD] != masked_crc32c(length)
+            or length != struct.pack("<Q", len(payload))
+        ):
             raise self.damaged(record, "its length is damaged")
-        if data[-TAIL:] != _check(payload):
+        if data[-TAIL:] != masked_crc32c(payload):
             raise self.damaged(record, "its content does not match its checksum")
         return payload
 
@@ -109,14 +120,15 @@ def opened(path: Path, upto_damage: bool = False) -> File:
     An index lies beside its file, or in the user's cache folder where that cannot be written. Raises Damaged if the
     records do not follow each other to the end of the file; `upto_damage` takes those that do.
     """
-    places = [_beside(path), cache() / "index" / f"{_digest(path)}.index"]
+    plain = unpacked(path, upto_damage)
+    places = [_beside(plain), cache() / "index" / f"{_digest(plain)}.index"]
     try:
-        state = _state(os.stat(path))
+        state = _state(os.stat(plain))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
     for place in places:
         if (offsets := _load(place, state)) is not None:
-            return File(path, offsets, state)
+            return File(path, offsets, plain, state)
     file = scan(path, upto_damage)
     if file.offsets[-1] == file.state[0] > 0:
         _store(places, file)
@@ -132,8 +144,9 @@ def count(path: Path) -> int | None:
 def scan(path: Path, upto_damage: bool = False) -> File:
     """A file, its index built by reading the lengths of all records. Raises as `opened`; stores nothing."""
     offsets, at = [0], 0
+    plain = unpacked(path, upto_damage)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(plain, "rb", buffering=0) as file:
             state = _state(os.fstat(file.fileno()))
             if state[0] == 0 and not upto_damage:
                 raise Damaged(f"{path} is empty: fetch or render it again")
@@ -142,30 +155,76 @@ def scan(path: Path, upto_damage: bool = False) -> File:
                 if reason := _bad_head(head, state[0] - at):
                     if upto_damage:
                         break
+                    if at == 0 and (other := content.mistaken(plain, content.TFRECORD, OTHERS)):
+                        raise Damaged(other)
+                    if at == 0 and not content.of(plain):
+                        reason += ", or this is no TFRecord file"
                     raise _damaged(path, len(offsets) - 1, at, reason)
                 at += HEAD + int.from_bytes(head[:8], "little") + TAIL
                 offsets.append(at)
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    return File(path, np.array(offsets, np.int64), state)
+    return File(path, np.array(offsets, np.int64), plain, state)
+
+
+def unpacked(path: Path, upto_damage: bool = False) -> Path:
+    """Where a file's records can be read: the file itself or, if it is gzipped, a copy that is unpacked once.
+
+    The copy lies in the user's cache folder until the file changes. Raises Damaged if it cannot be unpacked to its end,
+    unless `upto_damage`; BadInput if the copy cannot be written.
+    """
+    if content.of(path) != content.GZIPPED:
+        return path
+    folder, digest = cache() / "unpacked", _digest(path)
+    try:
+        size, modified = _state(os.stat(path))
+        name = f"{digest}-{size}-{modified}"
+        whole, part = folder / f"{name}.tfrecord", folder / f"{name}-part.tfrecord"
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.taking_turns(folder / f".{digest}.lock"):
+            for old in folder.glob(f"{digest}-*"):
+                if not old.name.startswith(name):
+                    old.unlink()
+            if whole.exists() or (upto_damage and part.exists()):
+                return whole if whole.exists() else part
+            if size >= LONG:
+                errors.print(f"unpacking {path} to {folder}, once", markup=False)
+            try:
+                files.write(whole, lambda to: unpack(path, to))
+            except Damaged:
+                if not upto_damage:
+                    raise
+                files.write(part, lambda to: unpack(path, to, upto_damage=True))
+                return part
+            return whole
+    except OSError as error:
+        raise BadInput(
+            f"cannot unpack {path} to {folder}: {error.strerror}: point XDG_CACHE_HOME elsewhere, or gunzip it yourself"
+        ) from error
+
+
+def unpack(path: Path, to: Path, upto_damage: bool = False) -> None:
+    """Write what a gzip file holds; Damaged if that breaks off, unless `upto_damage`, which takes what there is."""
+    done = 0
+    with gzip.open(path) as packed, open(to, "wb") as file:
+        try:
+            while chunk := packed.read1(2**20):
+                done += file.write(chunk)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            if not upto_damage:
+                raise Damaged(f"{path} cannot be unpacked after {done} bytes: fetch it again") from error
 
 
 def _bad_head(head: bytes, left: int) -> str | None:
     """Why a record that begins with `head`, `left` bytes from the file's end, cannot be stepped over."""
     if len(head) < HEAD:
         return "the file ends within it"
-    if head[8:] != _check(head[:8]):
+    if head[8:] != masked_crc32c(head[:8]):
         return "its length does not match its checksum"
     length = int.from_bytes(head[:8], "little")
     if length > LARGEST:
         return f"it claims {length} bytes, more than any scene has"
     return "the file ends within it" if HEAD + length + TAIL > left else None
-
-
-def _check(data: bytes) -> bytes:
-    """The masked CRC-32C: rotated right by 15 bits, plus a constant, so that checks of checks stay good checks."""
-    crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _damaged(path: Path, record: int, offset: int, reason: str) -> Damaged:
@@ -267,8 +326,11 @@ def parse(payload: bytes) -> Scene:
     floats = b"".join(_list(payload, features[b"cameras"], FLOAT_LIST, (SIZED, FOUR_BYTES), "cameras", "floats"))
     if not frames:
         raise ValueError("it holds no frames")
-    if len(floats) != 4 * 5 * len(frames):
+    numbers, left = divmod(len(floats), 4 * len(frames))
+    if left:
         raise ValueError(f"it holds {len(floats) / 4:g} camera floats for {len(frames)} frames, not 5 for each")
+    if numbers != 5:
+        raise ValueError(f"it holds {numbers} camera numbers for each frame, not 5 (x, y, z, yaw, pitch)")
     cameras = np.frombuffer(floats, "<f4").reshape(-1, 5).astype(np.float32)
     if not np.isfinite(cameras).all():
         raise ValueError("a camera is not finite")
