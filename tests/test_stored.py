@@ -19,10 +19,11 @@ from gqn.config import Place
 from gqn.data import jpeg, tfrecord
 from gqn.data.export import export
 from gqn.data.sources import source
-from gqn.data.stored import resized, stored
+from gqn.data.stored import stored
 from gqn.data.tasks import Sampler, batches
 from gqn.data.tfrecord import Damaged
 from gqn.errors import BadInput
+from gqn.views import resized
 from test_tfrecord import made_up
 
 NAME = "shepard_metzler_5_parts"

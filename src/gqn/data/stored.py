@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from gqn.data import jpeg, tfrecord
 from gqn.data.tfrecord import Damaged, File, Scene
 from gqn.errors import BadInput
 from gqn.logs import Reporter, errors
-from gqn.views import Cameras, Views
+from gqn.views import Cameras, Views, resized
 
 ADVICE = "gqn data verify names all that is damaged"
 MANY = 100  # files, from which opening them takes long enough to show progress
@@ -178,12 +177,6 @@ def frame(file: File, record: int, coded: list[bytes], number: int, size: int | 
         wanted = "square" if size is None else f"{size}x{size} as the first scene's"
         raise file.damaged(record, f"frame {number} is {width}x{height}, not {wanted}")
     return pixels
-
-
-def resized(frames: Tensor, size: int) -> Tensor:
-    """Frames (K, 3, H, W) uint8 at another size, with antialiasing."""
-    small = interpolate(frames.float(), (size, size), mode="bilinear", antialias=True)
-    return small.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def find(data: Path, name: str, split: str) -> list[Path]:
