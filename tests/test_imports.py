@@ -9,7 +9,7 @@ ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors"},
     {"views", "lookup", "files", "trained", "provenance", "viewer.wire"},
-    {"drawing", "layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
+    {"checks", "drawing", "layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord", "data.fetch"},
     {"models", "data.tasks", "data.stored"},

@@ -4,12 +4,13 @@ import argparse
 import dataclasses
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gqn import trained
-from gqn.errors import BadInput
+from gqn.errors import BadInput, Unfamiliar
 
 USAGE = """usage: gqn COMMAND ...
 
@@ -31,6 +32,7 @@ RUN is a run folder, a .safetensors file, hf://owner/repo, or the name of weight
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
     argv = sys.argv[1:] if argv is None else argv
+    warnings.showwarning = _warned(warnings.showwarning)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE.format(names=", ".join(trained.shipped()) or "none yet"), end="")
         return 0 if argv else 2
@@ -50,6 +52,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gqn: interrupted", file=sys.stderr)
         return 130
+
+
+def _warned(show: Callable[..., None]) -> Callable[..., None]:
+    """How warnings are shown, with those of this package as one line of the first rank's."""
+
+    def line(message, category, *where, **more):
+        if category is not Unfamiliar:
+            show(message, category, *where, **more)
+        elif int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"gqn: {message}", file=sys.stderr)
+
+    return line
 
 
 def train(argv: list[str]) -> int:

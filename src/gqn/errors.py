@@ -6,3 +6,7 @@ class BadInput(Exception):
 
     The command line prints the message alone and exits with 2.
     """
+
+
+class Unfamiliar(UserWarning):
+    """A model is asked about cameras that are not like those it was trained on, so that its answers will be worse."""

@@ -21,7 +21,10 @@ class Prediction:
 
 
 class Model(Protocol):
-    """What metrics, figures and viewer may ask of any model: three verbs. Frames are float in [0, 1]."""
+    """What metrics, figures and viewer may ask of any model: three verbs. Frames are float in [0, 1].
+
+    Each verb begins with its function of `gqn.checks`, and so refuses what all others do, in the same words.
+    """
 
     def represent(self, context: Views) -> Any:
         """What the model keeps of context views (B, M); opaque to callers."""

@@ -1,6 +1,7 @@
 """Where scenes come from: `source(name, split)` gives the scenes of a dataset by index."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,16 @@ def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
     if not 0 <= seed < len(SPLITS["test"]):
         raise BadInput(f"held-out scenes have seeds from 0 to {len(SPLITS['test']) - 1}, not {seed}")
     return scenes.views(seed, np.arange(scenes.num_views)).float()
+
+
+@cache
+def cameras(name: str, query: str = "view") -> tuple[Cameras, Cameras]:
+    """Cameras (N,) of the rendered views of a hundred training scenes, and those that a `query` is about."""
+    scenes = source(name, "train", num_views=10, query=query)
+    assert isinstance(scenes, Rendered)
+    _, cameras = zip(*map(scenes.scene, range(100)), strict=True)
+    views = replace(cameras[0], pose=torch.cat([c.pose for c in cameras]))
+    return views, scenes.family.overhead(scenes.scene(0)[0]) if query == "overhead" else views
 
 
 def family_of(name: str) -> Any:
