@@ -16,7 +16,7 @@ from conftest import TOY, made_run, made_up
 from gqn import checkpoint, cli, curves, results
 from gqn.compare import compare
 from gqn.data.export import export
-from gqn.errors import BadInput
+from gqn.errors import BadInput, Unfamiliar
 from gqn.evaluate import Settings, evaluate, measure, noise
 from gqn.models.floors import MeanImage, Nearest
 from gqn.objective import Prediction
@@ -162,7 +162,8 @@ def test_files_and_other_datasets(run, tmp_path):
     assert "mse_seen" not in found.summary(4, MODEL)  # files have no depth
     with pytest.raises(BadInput, match=r"at most --context 4"):
         evaluate(folder, Settings(context=(3, 5), data=str(tmp_path / "data")))
-    rooms = evaluate(folder, Settings(scenes=2, samples=2, draws=1, dataset="rooms_ring_camera"))
+    with pytest.warns(Unfamiliar, match="field of view of 20.15 degrees, not 50"):
+        rooms = evaluate(folder, Settings(scenes=2, samples=2, draws=1, dataset="rooms_ring_camera"))
     assert rooms.settings["dataset"] == "rooms_ring_camera" and "mse_seen" in rooms.summary(3, MODEL)
     with pytest.raises(BadInput, match=r"rooms_ring_camera at 16 px, .* on shepard_metzler_5_parts at 16 px"):
         compare([run, folder])

@@ -44,7 +44,10 @@ NAMES = {module: module.__name__.rpartition(".")[2] for module in SMALL}
 
 @pytest.fixture(scope="module")
 def model():
-    return checkpoint.build(TINY).eval()
+    """As it is loaded, so that a figure that asks for what no model knows would fail."""
+    model = checkpoint.build(TINY).eval()
+    model.trained_on = checkpoint.trained_on("tiny", TINY)
+    return model
 
 
 @pytest.fixture(scope="module")

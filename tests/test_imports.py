@@ -8,8 +8,8 @@ import gqn
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
     {"errors", "content"},
-    {"views", "lookup", "files", "drawing", "trained", "provenance", "parsing", "viewer.wire"},
-    {"layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
+    {"views", "lookup", "files", "trained", "provenance", "parsing", "viewer.wire"},
+    {"checks", "drawing", "layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},
     {"representations", "scenes", "data.released", "data.jpeg", "data.tfrecord", "data.fetch"},
     {"models", "data.tasks", "data.stored"},

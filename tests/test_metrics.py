@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from gqn.errors import BadInput
 from gqn.metrics import METRICS, RATIOS, bits_per_dimension, importance_bound, of_samples, psnr, ssim
 
 
@@ -39,7 +40,7 @@ def test_ssim_of_images_smaller_than_the_window():
         mp, mq = (w * p).sum(), (w * q).sum()
         vp, vq, vpq = (w * (p - mp) ** 2).sum(), (w * (q - mq) ** 2).sum(), (w * (p - mp) * (q - mq)).sum()
         expected.append((2 * mp * mq + 1e-4) * (2 * vpq + 9e-4) / ((mp**2 + mq**2 + 1e-4) * (vp + vq + 9e-4)))
-    got = ssim(torch.from_numpy(a)[None], torch.from_numpy(t)[None])
+    got = ssim(*(torch.from_numpy(image).expand(3, -1, -1) for image in (a, t)))
     assert got.item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -72,11 +73,11 @@ def test_diversity_by_hand():
 @pytest.mark.parametrize("samples", [2, 5])
 @pytest.mark.parametrize(("spread", "offset", "expected"), [(1, 0, 1), (2, 0, 1 / 4), (0.5, 0, 4), (1, 1, 2)])
 def test_calibration_of_known_models(samples, spread, offset, expected):
-    """The truth is N(0, 1) about what is known; samples are N(offset, spread), about the same."""
+    """The truth is N(0, 0.05) about what is known; samples are N(offset, spread), in units of 0.05, about the same."""
     g = torch.Generator().manual_seed(0)
     scenes, known = 2000, torch.rand(2000, 3, 4, 4, generator=g)
-    truth = known + torch.randn(scenes, 3, 4, 4, generator=g)
-    drawn = known[:, None] + offset + spread * torch.randn(scenes, samples, 3, 4, 4, generator=g)
+    truth = known + 0.05 * torch.randn(scenes, 3, 4, 4, generator=g)
+    drawn = known[:, None] + 0.05 * (offset + spread * torch.randn(scenes, samples, 3, 4, 4, generator=g))
     values = of_samples(drawn, truth)
     above, below = (values[name].mean() for name in RATIOS["calibration"])
     assert above / below == pytest.approx(expected, rel=0.03)
@@ -117,3 +118,26 @@ def test_bits_are_those_of_8_bit_values():
     bits = (probability * bits_per_dimension(density.log_prob(value), 1)).sum()
     assert bits.item() == pytest.approx(expected.item(), abs=1e-3)
     assert bits_per_dimension(torch.tensor(0.0), 7).item() == pytest.approx(math.log2(255))
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_what_does_not_compare(metric):
+    """Shapes are not broadcast; uint8 is of 0 to 255; an answer may be as wrong as it likes."""
+    answer, truth = images(2, 3, 16, 16), images(2, 3, 16, 16, seed=1)
+    stored = [(255 * x).byte() for x in (answer, truth)]
+    torch.testing.assert_close(metric(*stored), metric(*(x / 255 for x in stored)))
+    torch.testing.assert_close(metric(stored[0] / 255, stored[1]), metric(*stored))
+    assert metric(300 * answer, truth).isfinite().all() and metric(math.nan * answer, truth).isnan().all()
+    for one, other, says in (
+        (answer, truth[:1], r"of one shape, not of \(2, 3, 16, 16\) and \(1, 3, 16, 16\)"),
+        (answer, truth[0], "of one shape"),
+        (answer[:, None], truth[None], "of one shape"),
+        (answer, truth[..., :1, :1], "of one shape"),
+        (answer, 255 * truth, "the truth: values are from 0"),
+        (answer, math.nan * truth, "the truth: some values are not numbers"),
+        (answer.movedim(1, -1), truth.movedim(1, -1), "movedim"),
+        (answer.numpy(), truth.numpy(), "the answer must be a tensor of images, not ndarray"),
+        (answer, truth.long(), "the truth must be uint8"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            metric(one, other)

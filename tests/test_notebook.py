@@ -54,3 +54,39 @@ def test_a_scene_is_the_held_out_one():
     for arguments, says in ((("rooms_ring_camra", 1), "Did you mean"), (("jaco", -1), "seeds from 0 to")):
         with pytest.raises(BadInput, match=says):
             gqn.scene(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("jaco", 1.5), "seed must be a whole number, not 1.5"),
+        (("jaco", "7"), "seed must be a whole number, not '7'"),
+        (("jaco", 1, 2.0), "views must be a whole number"),
+        (("jaco", 1, -2), "views must be at least 1"),
+        (("jaco", 1, 2, 33), "image_size must be a multiple of 4, at least 16, not 33"),
+        (("jaco", 1, 2, 12), "not 12"),
+        (("jaco", 1, 2, -32), "not -32"),
+        ((None, 1), "unknown dataset 'None'"),
+    ],
+)
+def test_there_is_no_such_scene(arguments, says):
+    with pytest.raises(BadInput, match=says):
+        gqn.scene(*arguments)
+
+
+def test_a_picture_is_of_frames_that_fit():
+    frames = torch.rand(2, 3, 3, 16, 16)
+    stored = (255 * frames).byte()
+    assert gqn.picture(a=stored).tobytes() == gqn.picture(a=stored / 255).tobytes()
+    for columns, says in (
+        ({}, "a picture is of frames"),
+        (dict(a=frames[0]), r"a must be \(rows, columns, 3, height, width\), and not \(3, 3, 16, 16\)"),
+        (dict(a=frames[:, :0]), r"and not \(2, 0, 3"),
+        (dict(a=frames, b=frames[:1]), "a and b must have as many rows and pixels"),
+        (dict(a=frames, b=frames[..., ::2, ::2]), "as many rows and pixels"),
+        (dict(a=frames.movedim(2, -1)), "movedim"),
+        (dict(a=frames, b=255 * frames), "b: values are from 0"),
+        (dict(a=frames.numpy()), "a must be a tensor of images"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            gqn.picture(**columns)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gqn.errors import BadInput
 from gqn.objective import Prediction, anneal, elbo, gaussian_kl, gaussian_log_ratio
 
 
@@ -51,3 +52,10 @@ def test_anneal(samples, initial, final, over):
 def test_anneal_is_linear():
     assert anneal(25, 2.0, 1.0, 100) == 1.75
     assert anneal(10**9, 2.0, 1.0, 100) == 1.0
+
+
+def test_a_target_is_an_image_of_the_predictions_shape():
+    mean, none = torch.rand(2, 3, 3, 8, 8), torch.zeros(2, 3, 0)
+    for target in (mean[:, :1], mean[0], (255 * mean).byte()):
+        with pytest.raises(BadInput, match="the target must be float images"):
+            elbo(Prediction(mean, none, none), target, 0.7)

@@ -21,10 +21,11 @@ from gqn.config import Place
 from gqn.data import fingerprint, jpeg, tfrecord
 from gqn.data.export import export
 from gqn.data.sources import source
-from gqn.data.stored import resized, stored
+from gqn.data.stored import stored
 from gqn.data.tasks import Sampler, batches
 from gqn.data.tfrecord import Damaged
 from gqn.errors import BadInput
+from gqn.views import resized
 from test_tfrecord import made_up
 
 NAME = "shepard_metzler_5_parts"
@@ -129,7 +130,7 @@ def test_the_same_files_are_the_same_run_wherever_they_lie(rendered, tmp_path, m
     for command in (figure, ["eval", "../run", "--scenes", "2"]):
         assert main(command) == 2
         err = capsys.readouterr().err
-        assert f"split in {tmp_path}/d: looked for" in err and "--data says where" in err and err.count("\n") == 1
+        assert f"there is no folder {tmp_path}/d; --data says where" in err and err.count("\n") == 1
         assert main([*command, "--data", "../moved"]) == 0
     for other in ("", str(shorter(rendered, tmp_path))):
         with pytest.raises(BadInput, match=f"data: {other or 'none'} here, {tmp_path}/d there") as error:

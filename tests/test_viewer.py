@@ -26,7 +26,7 @@ from gqn import checkpoint, drawing, heldout, metrics
 from gqn.cli import main
 from gqn.data.export import export
 from gqn.data.sources import source
-from gqn.errors import BadInput
+from gqn.errors import BadInput, Unfamiliar
 from gqn.figures import nextview
 from gqn.viewer import answers as viewer_answers
 from gqn.viewer import server as viewer_server
@@ -49,7 +49,10 @@ ASKED = {
 
 @pytest.fixture(scope="module")
 def model():
-    return checkpoint.build(TINY).eval()
+    """As it is loaded, so that a camera that goes where no model knows its way would fail."""
+    model = checkpoint.build(TINY).eval()
+    model.trained_on = checkpoint.trained_on("tiny", TINY)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,7 @@ def test_an_orbit_is_an_animation(answers):
         "mazes": "walk",
     }.items(),
 )
+@pytest.mark.filterwarnings("ignore::gqn.errors.Unfamiliar")
 def test_scenes_of_every_family_can_be_shown(answers, dataset, motion):
     numbers, parts = one_of(answers, about="scene", dataset=dataset)
     k = len(numbers["poses"])
@@ -190,8 +194,21 @@ def test_scenes_of_every_family_can_be_shown(answers, dataset, motion):
     assert all_of(answers, about="orbit", dataset=dataset)[-1][1]["file"].size > 0
 
 
-def test_a_run_that_draws_maps_begins_above(model):
+def test_a_free_camera_of_another_dataset_warns_once():
+    """However long it is dragged."""
+    model = checkpoint.build(TINY).eval()
+    model.trained_on = checkpoint.trained_on("tiny", TINY)
+    answers = Answers("tiny", TINY, model)
+    with pytest.warns(Unfamiliar) as warned:
+        for yaw in range(4):
+            one_of(answers, dataset="rooms_ring_camera", camera=[0, 0, 0, yaw, 0])
+    assert len(warned) == 1
+
+
+def test_a_run_that_draws_maps_begins_above():
     config = replace(TINY, dataset_name="mazes", query="overhead")
+    model = checkpoint.build(config).eval()
+    model.trained_on = checkpoint.trained_on("map", config)
     answers = Answers("map", config, model)
     numbers, parts = one_of(answers, about="scene", dataset="mazes")
     assert numbers["start"] == "above"

@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 
 from conftest import made_up
-from gqn.views import Cameras
+from gqn.errors import BadInput
+from gqn.views import BEYOND, Cameras, Views, check_range
 
 
 def test_vector_has_the_official_readers_order():
@@ -49,3 +51,65 @@ def test_slicing_and_conversion():
     assert moved.context.frames.is_meta and moved.query.cameras.pose.is_meta
     stored = replace(task, context=replace(task.context, frames=(task.context.frames * 255).byte()))
     assert stored.float().context.frames.max() <= 1
+
+
+FRAMES, POSE = torch.rand(2, 3, 3, 16, 16), torch.zeros(2, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Cameras(POSE.tolist()), "poses must be a tensor, not list: torch.as_tensor"),
+        (lambda: Cameras(POSE.long()), "5 floats, x, y, z, yaw, pitch, .* cannot be int64"),
+        (lambda: Cameras(Cameras(POSE).vector()), r"5 floats, .* of shape \(2, 3, 7\)"),
+        (lambda: Cameras(torch.tensor(0.0)), r"of shape \(\)"),
+        (lambda: Cameras(POSE, 0.0), "between 0 and 180 degrees, not 0"),
+        (lambda: Cameras(POSE, 180.0), "not 180"),
+        (lambda: Cameras(POSE, math.nan), "not nan"),
+        (lambda: Views(FRAMES.numpy(), Cameras(POSE)), "frames must be a tensor of images, not ndarray"),
+        (lambda: Views(FRAMES.long(), Cameras(POSE)), "uint8, 0 to 255, or float, 0 to 1, not int64"),
+        (lambda: Views(FRAMES.movedim(-3, -1), Cameras(POSE)), r"not \(2, 3, 16, 16, 3\): .movedim\(-1, -3\)"),
+        (lambda: Views(FRAMES[0, 0, 0], Cameras(POSE)), r"must be of shape \(..., 3, height, width\), not \(16, 16\)"),
+        (lambda: Views(FRAMES, POSE), r"must be Cameras\(pose, fov\), not Tensor"),
+        (lambda: Views(FRAMES, Cameras(POSE[:, :1])), r"these frames are \(2, 3\) and their poses \(2, 1\)"),
+        (lambda: Views(FRAMES, Cameras(POSE.mT.reshape(3, 2, 5))), r"\(2, 3\) and their poses \(3, 2\)"),
+        (lambda: Views(FRAMES[..., :8], Cameras(POSE)).resized(8), "8 x 16 pixels are not square"),
+    ],
+)
+def test_what_are_no_views(make, says):
+    with pytest.raises(BadInput, match=says) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_frames_that_are_not_in_range():
+    for good in (FRAMES, FRAMES.clone().fill_(1 + BEYOND), FRAMES.clone().fill_(-BEYOND), FRAMES[:0], FRAMES.byte()):
+        check_range(good, "frames")
+    one = torch.ones_like(FRAMES)
+    one[1, 2, 0, 3, 4] = math.nan
+    for bad, says in (
+        (255 * FRAMES, "frames: values are from 0.* to 25.*floats must be in"),
+        (2 * FRAMES - 1, "from -"),
+        (one, "not numbers"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            check_range(bad, "frames")
+
+
+def test_views_are_converted_moved_and_resized():
+    views = Views(FRAMES.double(), Cameras(POSE.double(), 20.0))
+    assert views.float().frames.dtype == views.float().cameras.pose.dtype == torch.float32
+    assert views.float().float() is not views and views.float().cameras.fov == 20
+    same = views.float()
+    assert same.float() is same
+    stored = Views((FRAMES * 255).byte(), Cameras(POSE))
+    assert torch.equal(stored.float().frames, stored.frames / 255)
+    moved = views.to("meta")
+    assert moved.frames.is_meta and moved.cameras.pose.is_meta
+    for before in (views.float(), stored):
+        small = before.resized(8)
+        assert small.frames.shape == (2, 3, 3, 8, 8) and small.frames.dtype == before.frames.dtype
+        assert small.cameras is before.cameras
+        torch.testing.assert_close(small.float().frames[0, 1], before[0, 1:2].resized(8).float().frames[0])
+    whole = Views(torch.full((3, 16, 16), 0.25), Cameras(POSE[0, 0])).resized(4)
+    torch.testing.assert_close(whole.frames, torch.full((3, 4, 4), 0.25))

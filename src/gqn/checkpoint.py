@@ -23,9 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
+from gqn import checks, content, files, trained
 from gqn import config as configs
-from gqn import content, files, trained
 from gqn.config import Config
+from gqn.data import sources
 from gqn.errors import BadInput
 from gqn.models.gqn import GQN
 from gqn.trained import CONFIG, TRAINING, WEIGHTS
@@ -171,6 +172,7 @@ def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config,
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise BadInput(f"the weights in {folder} are not of the model that its {CONFIG} describes") from error
+    model.trained_on = trained_on(trained.name(run), config)
     return config, model.eval().requires_grad_(False), took
 
 
@@ -195,6 +197,14 @@ def no_weights(path: Path) -> str:
     if path.is_file() and path.suffix != ".safetensors" and not content.of(path):
         return f"{path} is no .safetensors file: {way}"
     return content.mistaken(path, content.WEIGHTS, way)
+
+
+def trained_on(name: str, config: Config) -> checks.TrainedOn:
+    """What cameras a config's model was trained with; of those of files no more is known than their field of view."""
+    views, queries = map(checks.of_cameras, sources.cameras(config.dataset_name, config.query))
+    if config.stored:
+        views = queries = {checks.FOV: views[checks.FOV]}
+    return checks.TrainedOn(name, views, queries)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -4,12 +4,13 @@ import argparse
 import dataclasses
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gqn import __version__, trained
-from gqn.errors import BadInput
+from gqn.errors import BadInput, Unfamiliar
 from gqn.parsing import Parser, parsed
 
 USAGE = """usage: gqn COMMAND ...
@@ -37,6 +38,7 @@ DATA = "files of scenes, in a folder or at an address (default: where the run's 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
     argv = sys.argv[1:] if argv is None else argv
+    warnings.showwarning = _warned(warnings.showwarning)
     if argv[:1] == ["help"] and argv[1:]:
         argv = [*argv[1:], "--help"]
     if argv[:1] in (["--version"], ["-V"]):
@@ -61,6 +63,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gqn: interrupted", file=sys.stderr)
         return 130
+
+
+def _warned(show: Callable[..., None]) -> Callable[..., None]:
+    """How warnings are shown, with those of this package as one line of the first rank's."""
+
+    def line(message, category, *where, **more):
+        if category is not Unfamiliar:
+            show(message, category, *where, **more)
+        elif int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"gqn: {message}", file=sys.stderr)
+
+    return line
 
 
 def train(argv: list[str]) -> int:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gqn.errors import BadInput
+from gqn.views import check_images, check_range, floats
 
 Images = NDArray[np.uint8]  # (*B, H, W, 3)
 GAP, TEXT, SMALL = 4, 16, 13  # pixels between images; heights of headings and of labels
@@ -80,8 +81,25 @@ def sheet(groups: Sequence[Group], rows: Sequence[str] | None = None, side: int 
 
 
 def picture(**columns: Tensor) -> Image.Image:
-    """A sheet of frames (R, C, 3, H, W), float in [0, 1], each under its name: a row for each scene."""
-    return sheet([Group(name.replace("_", " "), images(frames)) for name, frames in columns.items()])
+    """A sheet of frames (R, C, 3, H, W), float in [0, 1] or uint8, each under its name: a row for each scene.
+
+    BadInput if they are not, or not of as many rows and pixels as each other.
+    """
+    if not columns:
+        raise BadInput("a picture is of frames: picture(context=..., truth=...)")
+    first = next(iter(columns))
+    for name, frames in columns.items():
+        check_images(frames, name)
+        check_range(frames, name)
+        if frames.ndim != 5 or not frames.numel():
+            raise BadInput(f"{name} must be (rows, columns, 3, height, width), and not {tuple(frames.shape)}")
+        rows, _, *pixels = frames.shape
+        if (rows, *pixels) != (columns[first].shape[0], *columns[first].shape[2:]):
+            raise BadInput(
+                f"{first} and {name} must have as many rows and pixels as each other, "
+                f"not the shapes {tuple(columns[first].shape)} and {tuple(frames.shape)}"
+            )
+    return sheet([Group(name.replace("_", " "), images(floats(frames))) for name, frames in columns.items()])
 
 
 def below(*pictures: Image.Image) -> Image.Image:

@@ -10,3 +10,7 @@ class BadInput(Exception):
 
 class Absent(BadInput):
     """Files that the user names are not there."""
+
+
+class Unfamiliar(UserWarning):
+    """A model is asked about cameras that are not like those it was trained on, so that its answers will be worse."""

@@ -1,6 +1,7 @@
 """How near images are to the truth, and how a model's samples lie about it: `docs/evaluation.md` has the formulas.
 
-Image metrics take answer and truth, (*B, 3, H, W) in [0, 1], to one number per image, (*B,).
+Image metrics take answer and truth, of one shape (*B, 3, H, W), to one number per image, (*B,). Images are float in
+[0, 1] or uint8 of 0 to 255; BadInput if they are something else, though an answer may leave [0, 1].
 """
 
 import math
@@ -9,12 +10,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from gqn.errors import BadInput
+from gqn.views import check_images, check_range, floats
+
 WINDOW, WINDOW_STD = 11, 1.5  # of SSIM, in pixels
 K1, K2 = 0.01, 0.03
 
 
 def mse(answer: Tensor, truth: Tensor) -> Tensor:
     """Mean squared error per value, images in [0, 1]."""
+    answer, truth = _pair(answer, truth)
     return (answer - truth).square().flatten(-3).mean(-1)
 
 
@@ -25,6 +30,7 @@ def rmse(answer: Tensor, truth: Tensor) -> Tensor:
 
 def mae(answer: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute error on the 0-255 scale."""
+    answer, truth = _pair(answer, truth)
     return 255 * (answer - truth).abs().flatten(-3).mean(-1)
 
 
@@ -39,6 +45,7 @@ def ssim(answer: Tensor, truth: Tensor) -> Tensor:
     Images go on as their mirror image beyond the border, as torchmetrics has it, so that one may be smaller than the
     window; the paper leaves a border out.
     """
+    answer, truth = _pair(answer, truth)
     rows, columns = (_gaussian(side).to(truth) for side in truth.shape[-2:])
 
     def mean(x: Tensor) -> Tensor:
@@ -50,6 +57,16 @@ def ssim(answer: Tensor, truth: Tensor) -> Tensor:
     luminance = (2 * a * t + K1**2) / (a.square() + t.square() + K1**2)
     structure = (2 * covariance + K2**2) / (var_a + var_t + K2**2)
     return (luminance * structure).flatten(-3).mean(-1)
+
+
+def _pair(answer: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Answer and truth as floats in [0, 1]; BadInput if they are no images, not of one shape, or the truth is not."""
+    check_images(answer, "the answer")
+    check_images(truth, "the truth")
+    if answer.shape != truth.shape:
+        raise BadInput(f"answer and truth are of one shape, not of {tuple(answer.shape)} and {tuple(truth.shape)}")
+    check_range(truth, "the truth")
+    return floats(answer), floats(truth)
 
 
 @cache
@@ -82,7 +99,7 @@ def of_samples(samples: Tensor, truth: Tensor) -> dict[str, Tensor]:
     """
     values = {}
     for name, metric in METRICS.items():
-        each = metric(samples, truth[:, None])
+        each = metric(samples, truth[:, None].expand_as(samples))
         values[name] = each.mean(1)
         if samples.shape[1] > 1:
             values[f"{name}_of_best"] = each.amax(1) if name in HIGHER_IS_BETTER else each.amin(1)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gqn.errors import BadInput
 from gqn.views import Cameras, Views
 
 
@@ -20,7 +21,10 @@ class Prediction:
 
 
 class Model(Protocol):
-    """What metrics, figures and viewer may ask of any model: three verbs. Frames are float in [0, 1]."""
+    """What metrics, figures and viewer may ask of any model: three verbs. Frames are float in [0, 1].
+
+    Each verb begins with its function of `gqn.checks`, and so refuses what all others do, in the same words.
+    """
 
     def represent(self, context: Views) -> Any:
         """What the model keeps of context views (B, M); opaque to callers."""
@@ -72,6 +76,11 @@ def elbo(prediction: Prediction, target: Tensor, pixel_std: float) -> Elbo:
     64 px image is -6909.1 nats, whatever the model: read `excess`, not the raw loss.
     """
     mean, kl = prediction.mean.float(), prediction.kl.float()
+    if target.shape != mean.shape or not target.is_floating_point():
+        raise BadInput(
+            f"the target must be float images of the prediction's shape {tuple(mean.shape)}, "
+            f"not {str(target.dtype).removeprefix('torch.')} of {tuple(target.shape)}"
+        )
     dims = target[0, 0].numel()
     mse = (target - mean).square().flatten(2).mean(2)
     floor = dims * (math.log(pixel_std) + 0.5 * math.log(2 * math.pi))

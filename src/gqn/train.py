@@ -77,7 +77,8 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     try:
         unseen = source(**config.scenes("test", place))
     except Absent as error:
-        raise Absent(f"{error}. Training validates on held-out scenes: move some files of train to test") from error
+        way = "move some of the files of train to test"
+        raise Absent(f"{error}. Training validates on held-out scenes: {way}") from error
     found = {"train": fingerprint.files(scenes), "test": fingerprint.files(unseen)}
     config = replace(config, data_digest=fingerprint.digest(found))
     if fabric.is_global_zero:

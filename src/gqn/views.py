@@ -8,23 +8,46 @@ of rooms_ring_camera and mazes yaw turns the other way, which nothing here takes
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
+
+from gqn.errors import BadInput
+
+BEYOND = 0.5  # what values may lie outside [0, 1]: samples do so by less, 0 to 255 and -1 to 1 by more
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """Where views are taken from; any batch shape *B."""
+    """Where views are taken from; any batch shape *B. BadInput if they are not what is said here."""
 
     pose: Tensor  # (*B, 5): x, y, z, yaw, pitch; float32, as released
     fov: float = 50.0  # full angle across the (square) image, in degrees
 
+    def __post_init__(self):
+        if not isinstance(self.pose, Tensor):
+            raise BadInput(f"poses must be a tensor, not {_kind(self.pose)}: torch.as_tensor makes one of arrays")
+        if not self.pose.is_floating_point() or self.pose.shape[-1:] != (5,):
+            raise BadInput(
+                "a pose is 5 floats, x, y, z, yaw, pitch, with angles in radians: "
+                f"poses cannot be {str(self.pose.dtype).removeprefix('torch.')} of shape {tuple(self.pose.shape)}"
+            )
+        if not 0 < self.fov < 180:
+            raise BadInput(f"a field of view is between 0 and 180 degrees, not {self.fov}")
+
     def __getitem__(self, index: Any) -> Self:
         return replace(self, pose=self.pose[index])
+
+    def float(self) -> Self:
+        """Poses as float32."""
+        return self if self.pose.dtype == torch.float32 else replace(self, pose=self.pose.float())
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """A copy on another device."""
+        return replace(self, pose=self.pose.to(device, non_blocking=non_blocking))
 
     def vector(self) -> Tensor:
         """What a network sees of a camera, (*B, 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
@@ -60,17 +83,39 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Views:
-    """Images with their cameras; any batch shape *B."""
+    """Images with their cameras; any batch shape *B. BadInput if they are not what is said here."""
 
     frames: Tensor  # (*B, 3, H, W): uint8 in storage and on the way, float in [0, 1] for a model
     cameras: Cameras
+
+    def __post_init__(self):
+        check_images(self.frames, "frames")
+        if not isinstance(self.cameras, Cameras):
+            raise BadInput(f"cameras must be Cameras(pose, fov), not {_kind(self.cameras)}")
+        batch, poses = self.frames.shape[:-3], self.cameras.pose.shape[:-1]
+        if batch != poses:
+            raise BadInput(f"each frame has a pose: these frames are {tuple(batch)} and their poses {tuple(poses)}")
 
     def __getitem__(self, index: Any) -> Self:
         return replace(self, frames=self.frames[index], cameras=self.cameras[index])
 
     def float(self) -> Self:
-        """Frames as float32 in [0, 1]."""
-        return self if self.frames.is_floating_point() else replace(self, frames=self.frames.float() / 255)
+        """Frames as float32 in [0, 1], poses as float32."""
+        frames, cameras = floats(self.frames).float(), self.cameras.float()
+        same = frames is self.frames and cameras is self.cameras
+        return self if same else replace(self, frames=frames, cameras=cameras)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """A copy on another device."""
+        frames = self.frames.to(device, non_blocking=non_blocking)
+        return replace(self, frames=frames, cameras=self.cameras.to(device, non_blocking))
+
+    def resized(self, size: int) -> Self:
+        """Frames with a side of `size` pixels, resized with antialiasing; BadInput if they are not square."""
+        height, width = self.frames.shape[-2:]
+        if height != width:
+            raise BadInput(f"frames of {width} x {height} pixels are not square: crop them, as cameras see squares")
+        return replace(self, frames=resized(self.frames, size))
 
 
 @dataclass(frozen=True)
@@ -89,21 +134,60 @@ class Task:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """A copy on another device."""
-        return _map(lambda t: t.to(device, non_blocking=non_blocking), self)
+        return replace(self, context=self.context.to(device, non_blocking), query=self.query.to(device, non_blocking))
 
     def pin_memory(self) -> Self:
         """A copy in page-locked memory, from which a GPU copies in the background."""
-        return _map(Tensor.pin_memory, self)
 
+        def pinned(v: Views) -> Views:
+            return Views(v.frames.pin_memory(), replace(v.cameras, pose=v.cameras.pose.pin_memory()))
 
-def _map(function: Callable[[Tensor], Tensor], task: Task) -> Any:
-    def views(v: Views) -> Views:
-        return Views(function(v.frames), replace(v.cameras, pose=function(v.cameras.pose)))
-
-    return replace(task, context=views(task.context), query=views(task.query))
+        return replace(self, context=pinned(self.context), query=pinned(self.query))
 
 
 def stack(views: list[Views]) -> Views:
     """Views of one shape, joined along a new first axis."""
     cameras = replace(views[0].cameras, pose=torch.stack([v.cameras.pose for v in views]))
     return Views(torch.stack([v.frames for v in views]), cameras)
+
+
+def resized(frames: Tensor, size: int) -> Tensor:
+    """Frames (*B, 3, H, W) with a side of `size` pixels, with antialiasing; uint8 stay uint8."""
+    flat = frames.reshape(-1, *frames.shape[-3:]).float()
+    small = interpolate(flat, (size, size), mode="bilinear", antialias=True).view(*frames.shape[:-2], size, size)
+    return small if frames.is_floating_point() else small.round_().clamp_(0, 255).to(frames.dtype)
+
+
+def floats(images: Tensor) -> Tensor:
+    """Images as floats in [0, 1], of which uint8 ones are 0 to 255; floats stay as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def check_images(images: Any, what: str) -> None:
+    """BadInput, which calls them `what`, unless these are images (*B, 3, H, W), uint8 or float. Costs nothing."""
+    if not isinstance(images, Tensor):
+        raise BadInput(f"{what} must be a tensor of images, not {_kind(images)}: torch.as_tensor makes one of arrays")
+    if images.ndim < 3 or images.shape[-3] != 3:
+        last = ": .movedim(-1, -3) puts colours first" if images.ndim > 2 and images.shape[-1] == 3 else ""
+        raise BadInput(f"{what} must be of shape (..., 3, height, width), not {tuple(images.shape)}{last}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        dtype = str(images.dtype).removeprefix("torch.")
+        raise BadInput(f"{what} must be uint8, 0 to 255, or float, 0 to 1, not {dtype}")
+
+
+def check_range(images: Tensor, what: str) -> None:
+    """BadInput, which calls them `what`, unless float images are about in [0, 1]. It waits for the images' device."""
+    if not images.is_floating_point() or not images.numel():
+        return
+    low, high = (x.item() for x in images.aminmax())
+    if math.isnan(low):
+        raise BadInput(f"{what}: some values are not numbers (NaN)")
+    if low < -BEYOND or high > 1 + BEYOND:
+        raise BadInput(
+            f"{what}: values are from {low:.3g} to {high:.3g}, and floats must be in [0, 1]: scale them, "
+            "or give uint8 of 0 to 255"
+        )
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__

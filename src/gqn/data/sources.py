@@ -1,6 +1,7 @@
 """Where scenes come from: `source(name, split)` gives the scenes of a dataset by index."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +87,33 @@ def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
     As many views, and as large, as released, unless `views` and `image_size` say otherwise. BadInput for an unknown
     name or a seed that is none.
     """
+    for what, value in (("seed", seed), ("views", views), ("image_size", image_size)):
+        if not isinstance(value, int | np.integer):
+            raise BadInput(f"{what} must be a whole number, not {value!r}")
+    if views < 0:
+        raise BadInput(f"views must be at least 1, or 0 for as many as released, not {views}")
+    if image_size and (image_size < 16 or image_size % 4):
+        raise BadInput(f"image_size must be a multiple of 4, at least 16, not {image_size}")
     scenes = source(name, "test", image_size, views)
     if not 0 <= seed < len(SPLITS["test"]):
         raise BadInput(f"held-out scenes have seeds from 0 to {len(SPLITS['test']) - 1}, not {seed}")
     return scenes.views(seed, np.arange(scenes.num_views)).float()
 
 
+@cache
+def cameras(name: str, query: str = "view") -> tuple[Cameras, Cameras]:
+    """Cameras (N,) of the rendered views of a hundred training scenes, and those that a `query` is about."""
+    scenes = source(name, "train", num_views=10, query=query)
+    assert isinstance(scenes, Rendered)
+    _, cameras = zip(*map(scenes.scene, range(100)), strict=True)
+    views = replace(cameras[0], pose=torch.cat([c.pose for c in cameras]))
+    return views, scenes.family.overhead(scenes.scene(0)[0]) if query == "overhead" else views
+
+
 def family_of(name: str) -> Any:
     """The scene family of a released dataset's name."""
     if name not in DATASETS:
-        raise BadInput(lookup.unknown("dataset", name, DATASETS))
+        raise BadInput(lookup.unknown("dataset", str(name), DATASETS))
     row = DATASETS[name]
     return lookup.load("scenes", row.family).Family(**row.options)
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from gqn import content
 from gqn.data import jpeg, tfrecord
 from gqn.data.tfrecord import Damaged, File, Scene
 from gqn.errors import Absent, BadInput
 from gqn.logs import Reporter, errors
-from gqn.views import Cameras, Views
+from gqn.views import Cameras, Views, resized
 
 ADVICE = "gqn data verify names all that cannot be used"
 SMALLEST = 8  # pixels of a side of a frame that is taken for raw pixels
@@ -202,12 +201,6 @@ def _no_jpeg(data: bytes, error: ValueError) -> str:
         if not kind and side >= SMALLEST and channels * side**2 == len(data):
             return f"{len(data)} bytes that are no JPEG: raw {side}x{side}x{channels} pixels: {way}"
     return f"not a good JPEG ({error})"
-
-
-def resized(frames: Tensor, size: int) -> Tensor:
-    """Frames (K, 3, H, W) uint8 at another size, with antialiasing."""
-    small = interpolate(frames.float(), (size, size), mode="bilinear", antialias=True)
-    return small.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def find(data: Path, name: str, split: str) -> list[Path]:

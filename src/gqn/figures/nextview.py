@@ -35,7 +35,7 @@ from gqn.drawing import Group
 from gqn.errors import BadInput
 from gqn.logs import Reporter
 from gqn.objective import Model
-from gqn.views import Cameras, Task, Views
+from gqn.views import BEYOND, Cameras, Task, Views
 
 Arrays = dict[str, NDArray[Any]]
 SUBJECT = "run"
@@ -186,7 +186,8 @@ def information(
     gains = []
     for n in range(candidates.pose.shape[1]):
         at = slice(n, n + 1)
-        extended = [_joined(context, Views(dream[:, at], candidates[:, at])) for dream in dreams]
+        images = [dream[:, at].clamp(-BEYOND, 1 + BEYOND) for dream in dreams]  # also if the model is far off
+        extended = [_joined(context, Views(image, candidates[:, at])) for image in images]
         predicted = torch.stack([model.sample(model.represent(e), probes, noise()) for e in extended])
         gains.append(0.5 * (predicted.var(0) / pixel_std**2).log1p().sum((2, 3, 4)).mean(1))
     return torch.stack(gains, 1)

@@ -6,6 +6,7 @@ Deterministic, with the three verbs of every model; their representation is the 
 import torch
 from torch import Tensor, nn
 
+from gqn import checks
 from gqn.objective import Prediction
 from gqn.views import Cameras, Views
 
@@ -14,7 +15,7 @@ class Nearest(nn.Module):
     """Answers with the nearest context view, by Euclidean distance of the cameras' 7-vectors."""
 
     def represent(self, context: Views) -> Views:
-        return context
+        return checks.context(self, context)
 
     def forward(
         self,
@@ -23,7 +24,9 @@ class Nearest(nn.Module):
         generator: torch.Generator | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> Prediction:
-        return _certain(self.sample(context, query.cameras))
+        representation = self.represent(context)
+        query = checks.query(self, query, representation)
+        return _certain(self.sample(representation, query.cameras))
 
     def sample(
         self,
@@ -32,6 +35,7 @@ class Nearest(nn.Module):
         generator: torch.Generator | None = None,
         share_noise: bool = False,
     ) -> Tensor:
+        cameras = checks.cameras(self, cameras, representation)
         distance = torch.cdist(cameras.vector(), representation.cameras.vector())  # (B, Q, M)
         scenes = torch.arange(len(distance), device=distance.device)[:, None]
         return representation.frames[scenes, distance.argmin(2)]
@@ -47,7 +51,7 @@ class MeanImage(nn.Module):
         self.register_buffer("image", image)
 
     def represent(self, context: Views) -> Views:
-        return context
+        return checks.context(self, context)
 
     def forward(
         self,
@@ -56,7 +60,9 @@ class MeanImage(nn.Module):
         generator: torch.Generator | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> Prediction:
-        return _certain(self.sample(context, query.cameras))
+        representation = self.represent(context)
+        query = checks.query(self, query, representation)
+        return _certain(self.sample(representation, query.cameras))
 
     def sample(
         self,
@@ -65,6 +71,7 @@ class MeanImage(nn.Module):
         generator: torch.Generator | None = None,
         share_noise: bool = False,
     ) -> Tensor:
+        cameras = checks.cameras(self, cameras, representation)
         return self.image.expand(*cameras.pose.shape[:2], -1, -1, -1)
 
 

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gqn import checks
+from gqn.errors import BadInput
 from gqn.layers import ConvLSTM, Fixed, State
 from gqn.objective import Prediction, gaussian_kl, gaussian_log_ratio
 from gqn.representations import REPRESENTATIONS, Activation, Region
@@ -29,8 +31,10 @@ class GQN(nn.Module):
     """Draws the image seen by a query camera in `num_steps` steps, given a representation of the context views.
 
     Its three verbs: `represent` context views, `forward` to score a known query (z from the posterior), `sample` to
-    draw unknown ones (z from the prior).
+    draw unknown ones (z from the prior). BadInput if they are asked what they cannot answer (`gqn.checks`).
     """
+
+    trained_on: checks.TrainedOn | None = None
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class GQN(nn.Module):
         region: Region = (1.0, 1.0, 1.0),
     ):
         super().__init__()
-        self.size = image_size // 4  # of states and latents
+        self.image_size, self.size = image_size, image_size // 4  # the latter of states and latents
         self.aggregate, self.sigmoid_output = aggregate, sigmoid_output
         self.num_steps, self.num_latent_maps = num_steps, num_latent_maps
         self.represent_view = REPRESENTATIONS[representation](
@@ -78,7 +82,8 @@ class GQN(nn.Module):
         self._draw = torch.compile(self._draw, fullgraph=True, dynamic=False)  # type: ignore[method-assign]
 
     def represent(self, context: Views) -> Tensor:
-        """Context views (B, M), float frames, to representations (B, ...): the sum (or mean) of their codes."""
+        """Context views (B, M) to representations (B, ...): the sum (or mean) of their codes."""
+        context = checks.context(self, context)
         b, m = context.frames.shape[:2]
         cameras = replace(context.cameras, pose=context.cameras.pose.flatten(0, 1))
         frames = context.frames.flatten(0, 1).to(memory_format=torch.channels_last)
@@ -92,13 +97,14 @@ class GQN(nn.Module):
         generator: torch.Generator | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> Prediction:
-        """Score query views (B, Q), float frames, given context views (B, M); latents come from the posterior.
+        """Score query views (B, Q) given context views (B, M); latents come from the posterior.
 
         A batch that is worked on in n parts, by several devices or one after the other, gives what it gives as a whole
         if each part i is told so, `part` (i, n), and has a generator in the same state.
         """
-        b, q = query.frames.shape[:2]
         r = self.represent(context)
+        query = checks.query(self, query, r)
+        b, q = query.frames.shape[:2]
         image = query.frames.flatten(0, 1)
         noise = self.noise(query.cameras, generator, part=part)
         told, start = self._seen(r, query.cameras)
@@ -121,6 +127,7 @@ class GQN(nn.Module):
         With `share_noise` all views of a scene take the same noise, so that an orbit shows one scene imagined. With
         `noise`, of the shape that the method of that name gives, they take this, and nothing is random.
         """
+        cameras = checks.cameras(self, cameras, representation)
         noise = self.noise(cameras, generator, share_noise) if noise is None else noise
         told, start = self._seen(representation, cameras)
         canvases, *_ = self._draw(told, cameras, None, noise)
@@ -128,6 +135,7 @@ class GQN(nn.Module):
 
     def steps(self, representation: Tensor, cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
         """As `sample`, the image mean that the canvas shows after each step: (B, Q, L, 3, H, W)."""
+        cameras = checks.cameras(self, cameras, representation)
         told, start = self._seen(representation, cameras)
         canvases, *_ = self._draw(told, cameras, None, self.noise(cameras, generator))
         images = [self._image(drawn, start).unflatten(0, cameras.pose.shape[:2]) for drawn in canvases]
@@ -152,6 +160,8 @@ class GQN(nn.Module):
 
     def _seen(self, representation: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """What the generator is told of a scene, and the images (N, 3, H, W), or zero, that its canvas starts from."""
+        if not isinstance(representation, Tensor):
+            raise BadInput(f"a representation is what `represent` gives, and not {type(representation).__name__}")
         told, start = cast(Any, self.represent_view).seen(representation, cameras)
         return told, told.new_zeros(()) if start is None else start
 
