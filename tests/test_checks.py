@@ -236,7 +236,7 @@ def test_a_map_is_seen_from_above():
 
 
 def test_of_files_the_field_of_view_is_known(tmp_path):
-    _, model = checkpoint.load(made_run(tmp_path / "files", replace(TOY, data="somewhere")))
+    _, model = checkpoint.load(made_run(tmp_path / "files", replace(TOY, data_digest="of files")))
     ask(model, posed(CONTEXT, scaled(3)), posed(QUERY, scaled(3)))
     with pytest.warns(Unfamiliar, match="field of view of 20.15 degrees, not 50"):
         model.represent(seen_with(50.0)(CONTEXT))

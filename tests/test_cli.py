@@ -246,11 +246,11 @@ def test_trains_on_files(capsys, tmp_path):
     assert run(capsys, "eval", str(tmp_path / f"founding-{name}-16px"), "--scenes", "4", "--context", "2")[0] == 0
     code, _, err = run(capsys, *flags, "--data", str(tmp_path / "nowhere"), "--run-suffix", "_b")
     assert code == 2 and "nowhere" in err
-    (tmp_path / "data" / name / "test").rename(tmp_path / "away")
-    code, _, err = run(capsys, *flags, "--run-suffix", "_c")
-    assert code == 2 and "test split" in err and "validates on held-out scenes: move some of the files of train" in err
     code, _, err = run(capsys, "train", "demo", "-c", "4", "--num-views", "4", "--dry-run")
     assert code == 2 and "whose scenes have 4 views" in err
     assert run(capsys, "train", "demo", "-c", "30", "--data", str(tmp_path / "data"), "--dry-run")[0] == 0
     code, _, err = run(capsys, *flags, "-c", "30", "--run-suffix", "_d")  # files may hold more views than released
     assert code == 2 and "30 context views and 1 query views do not fit into scenes of 4 views" in err
+    (tmp_path / "data" / name / "test").rename(tmp_path / "away")
+    code, _, err = run(capsys, *flags, "--run-suffix", "_c")
+    assert code == 2 and "test split" in err and "validates on held-out scenes: move some of the files of train" in err
