@@ -7,7 +7,7 @@ import gqn
 
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
-    {"errors"},
+    {"errors", "streams", "stopping"},
     {"views", "lookup", "files", "drawing", "trained", "provenance", "viewer.wire"},
     {"layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},

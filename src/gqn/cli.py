@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gqn import trained
+from gqn import stopping, streams, trained
 from gqn.errors import BadInput
 
 USAGE = """usage: gqn COMMAND ...
@@ -29,8 +29,24 @@ RUN is a run folder, a .safetensors file, hf://owner/repo, or the name of weight
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run a command; returns its exit code. Bad input is one line on stderr and 2.
+
+    Output that cannot be written does not stop it; it exits with 1 then, if not with another error.
+    """
+    stopping.end_with_first()
+    with streams.standard() as out, stopping.by_signals(process=argv is None):
+        try:
+            code = _run(sys.argv[1:] if argv is None else argv)
+            out.flush()
+        except SystemExit as stop:  # of argparse and tyro
+            out.flush()
+            if stop.code or not out.lost:
+                raise
+            code = 0
+        return code or int(out.lost)
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE.format(names=", ".join(trained.shipped()) or "none yet"), end="")
         return 0 if argv else 2
@@ -44,12 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     except BadInput as error:
         print(f"gqn: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("gqn: interrupted", file=sys.stderr)
-        return 130
+        return stopping.code(stop)
 
 
 def train(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gqn import checkpoint, files, heldout, ranks
+from gqn import checkpoint, files, heldout, ranks, stopping
 from gqn import config as configs
 from gqn.config import Config, Place
 from gqn.data.sources import source
@@ -91,7 +91,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     size = config.batch_size
     at_a_time = size // (fabric.world_size * place.accumulate)
     with (
-        _signals() as stop,
+        stopping.noted() as stop,
         Journal(folder, done, active=fabric.is_global_zero) as journal,
         Reporter("train", config.steps * size, done * size, "samples", active=fabric.is_global_zero) as report,
     ):
@@ -323,23 +323,3 @@ def not_finite(what: str, step: int, folder: Path) -> NotFinite:
         + (f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet")
         + "; try a lower learning rate or --precision 32-true, with another --run-suffix"
     )
-
-
-class _Stop:
-    signum = 0
-
-
-@contextmanager
-def _signals() -> Iterator[_Stop]:
-    """While open, SIGINT and SIGTERM are noted for the loop to act on after its step."""
-    stop = _Stop()
-
-    def note(signum, frame):
-        stop.signum = signum
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from gqn import files
 from gqn.data import tfrecord
 from gqn.data.sources import source
-from gqn.data.tasks import Source, leave_signals_to_the_parent
+from gqn.data.tasks import Source, started
 from gqn.errors import BadInput
 from gqn.logs import Reporter, console
+from gqn.stopping import leave_signals_to_the_parent
 
 RECIPE = "recipe.json"
 VIEWS_PER_FILE = 15_000  # about 20 MB at 64 pixels
@@ -111,7 +112,7 @@ def export(
             f"about {total * len(first) / 1e6:.1f} MB, to {folder}"
             + (f" ({len(wanted) - len(todo)} files are there)" if done else "")
         )
-        payloads = iter(
+        payloads = started(
             DataLoader(
                 _Payloads(made),
                 sampler=_Order([(split, part) for split, _, part in todo]),

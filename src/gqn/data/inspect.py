@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from gqn.data import tfrecord
 from gqn.data.stored import Stored, first_scene, frame, stored
-from gqn.data.tasks import leave_signals_to_the_parent
+from gqn.data.tasks import started
 from gqn.errors import BadInput
 from gqn.logs import Reporter, console
+from gqn.stopping import leave_signals_to_the_parent
 
 LOOKED_AT = 1000  # scenes whose cameras are read for their ranges
 POSE = ("x", "y", "z", "yaw", "pitch")
@@ -101,7 +102,7 @@ def verify(path: Path, workers: int = 0) -> Iterator[Verified]:
             num_workers=workers,
             worker_init_fn=leave_signals_to_the_parent,
         )
-        yield from loader
+        yield from started(loader)
 
 
 class _Verified(Dataset):
