@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gqn import config as configs
 from gqn import files, trained
 from gqn.config import Config
-from gqn.errors import BadInput
+from gqn.errors import BadInput, short_of_memory
 from gqn.models.gqn import GQN
 from gqn.trained import CONFIG, TRAINING, WEIGHTS
 
@@ -65,6 +65,8 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
         except FileNotFoundError:  # not yet, or not at this moment: the run that writes it moves it
             continue
         except Exception as error:
+            if short_of_memory(error):  # it may be as good as any
+                raise
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             say(f"{path} is damaged ({reason.split('. ')[0]}): trying the checkpoint before it")
             damaged.append(path)
@@ -103,13 +105,13 @@ def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.floa
 
 def save_training(folder: Path, took: dict[str, Any]) -> None:
     """Write what the training of a run took."""
-    write(folder / TRAINING, lambda part: part.write_text(json.dumps(took, indent=2) + "\n"))
+    write(folder / TRAINING, lambda part: part.write_text(json.dumps(took, indent=2) + "\n", encoding="utf-8"))
 
 
 def known(path: Path) -> dict[str, Any]:
     """What a JSON file beside a model says, as training.json; nothing if it is not there. BadInput if damaged."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
@@ -149,6 +151,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             version = (file.metadata() or {}).get("gqn_format", FORMAT)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if short_of_memory(error):
+            raise
         raise BadInput(f"{path} is damaged: {error}") from error
     if version != FORMAT:
         raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")

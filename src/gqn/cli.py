@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gqn import stopping, streams, trained
-from gqn.errors import BadInput
+from gqn.errors import BadInput, within_memory
 
 USAGE = """usage: gqn COMMAND ...
 
@@ -56,7 +56,8 @@ def _run(argv: list[str]) -> int:
             from gqn.lookup import unknown
 
             raise BadInput(unknown("command", argv[0], COMMANDS))
-        return command(argv[1:]) or 0
+        with within_memory("close other programs, or ask for less at a time (fewer --samples, --scenes or --workers)"):
+            return command(argv[1:]) or 0
     except BadInput as error:
         print(f"gqn: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ from gqn.config import Config, Place
 from gqn.data.sources import source
 from gqn.data.stored import ADVICE
 from gqn.data.tasks import Sampler, Source, batches
-from gqn.errors import BadInput
+from gqn.errors import BadInput, within_memory
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Journal, Reporter, console
@@ -36,6 +36,10 @@ VALIDATED = 8  # validation tasks that are answered together
 VALIDATION_SEED = 1  # of the validation tasks, which are the same for every run
 SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
 PICTURED = 4  # validation tasks that TensorBoard shows
+LESS_MEMORY = (
+    "--accumulate 2 or more needs less, as it works on a batch in parts, and so does --workers 0, with which the same "
+    "command goes on; so does a smaller --batch-size, which is another run"
+)
 
 
 class NotFinite(BadInput):
@@ -54,12 +58,17 @@ class Stopped(BaseException):  # as KeyboardInterrupt: not a failure
 def train(config: Config, place: Place, folder: Path) -> None:
     """Train what `config` describes, or go on with it, until `folder` holds final weights and a picture.
 
-    Raises BadInput if the folder cannot be used, NotFinite if the loss leaves the finite numbers, Stopped on SIGINT
-    and SIGTERM. Everything is a function of (config, devices, step): a run that was stopped and resumed, however often,
-    ends with the weights of one that never was.
+    Raises BadInput if the folder cannot be used or memory is short, NotFinite if the loss leaves the finite numbers,
+    Stopped on SIGINT and SIGTERM (in the main thread; in others, signals are not noticed). Everything is a function of
+    (config, devices, step): a run that was stopped and resumed, however often, ends with the weights of one that never
+    was.
     """
     fabric = start(config, place)
-    with ranks.together(fabric), files.alone(folder) if fabric.is_global_zero else nullcontext():
+    with (
+        ranks.together(fabric),
+        within_memory(LESS_MEMORY),
+        files.alone(folder) if fabric.is_global_zero else nullcontext(),
+    ):
         _train(fabric, config, place, folder)
 
 
@@ -239,7 +248,7 @@ def open_folder(folder: Path, config: Config, resume: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
-    checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
+    checkpoint.write(path, lambda part: part.write_text(configs.as_json(config), encoding="utf-8"))
 
 
 def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source, done: int) -> Iterator[Task]:

@@ -144,7 +144,7 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
     if path.exists():
         try:
-            there = json.loads(path.read_text())
+            there = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise BadInput(f"{path} is damaged: give another --out") from error
         now = asdict(recipe)
@@ -157,7 +157,7 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} holds other data: give another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n"))
+    files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8"))
 
 
 def _counted(payloads: Iterator[Tensor | BadInput], report: Reporter) -> Iterator[bytes]:

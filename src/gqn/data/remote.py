@@ -5,18 +5,18 @@ the order in which they come. Where a scene is asked for and its file is not her
 depends on what the cache holds.
 """
 
-import fcntl
 import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from gqn import files
 from gqn.data import fetch, tfrecord
 from gqn.data.released import DATASETS
 from gqn.data.stored import Stored, open_files, stored
@@ -181,7 +181,7 @@ class Cache:
         path = self.path(address)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(path.with_name(f".{path.name}.lock")):
+            with files.locked(path.with_name(f".{path.name}.lock"), wait=True):
                 if not path.exists():
                     fetch.fetch(address, path, move=self._move)
             with suppress(FileNotFoundError):
@@ -197,7 +197,7 @@ class Cache:
             part.unlink()
             raise BadInput(f"{path.name} alone is larger than the cache may be: raise --cache-gb")
         os.utime(part, ns=(time.time_ns(), MODIFIED))
-        with _alone(self.folder / ".lock"):
+        with files.locked(self.folder / ".lock", wait=True):
             there = [(file.stat().st_atime_ns, file.stat().st_size, file) for file in self.folder.rglob("*.tfrecord")]
             total = sum(size for _, size, _ in there) + size
             for _, gone, file in sorted(there):
@@ -244,14 +244,3 @@ def first(addresses: list[str], cache: Cache, scenes: int) -> list[Path]:
         if have >= scenes:
             break
     return paths
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Only one process, and one thread of it, at a time; also after a kill."""
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, if a worker was forked meanwhile

@@ -12,7 +12,7 @@ A check is a CRC-32C, masked. A payload is a protobuf message `tf.train.Example`
     frames   list of K byte strings: JPEG images
     cameras  list of 5 K floats: x, y, z, yaw, pitch of each view
 
-Records are numbered from 0. They are read with one positioned read each and not through a memory map, because a file
+Records are numbered from 0. They are read with one read each and not through a memory map, because a file
 that is cut short under a map kills the process, and every byte is read for its check anyway.
 """
 
@@ -82,11 +82,12 @@ class File:
         """A record's payload, both its checks passed. Raises as `scene`."""
         start, stop = int(self.offsets[record]), int(self.offsets[record + 1])
         try:
-            handle = os.open(self.path, os.O_RDONLY)
+            handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
                 if _state(os.fstat(handle)) != self.state:
                     raise BadInput(f"{self.path} changed while it was in use: start again")
-                data = os.pread(handle, stop - start, start)
+                os.lseek(handle, start, os.SEEK_SET)
+                data = os.read(handle, stop - start)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -138,7 +139,8 @@ def scan(path: Path, upto_damage: bool = False) -> File:
             if state[0] == 0 and not upto_damage:
                 raise Damaged(f"{path} is empty: fetch or render it again")
             while at < state[0]:
-                head = os.pread(file.fileno(), HEAD, at)
+                file.seek(at)
+                head = file.read(HEAD)
                 if reason := _bad_head(head, state[0] - at):
                     if upto_damage:
                         break
@@ -178,7 +180,7 @@ def _state(status: os.stat_result) -> tuple[int, int]:
 
 def cache() -> Path:
     """The user's folder for what can be made or fetched again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gqn"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "gqn"
 
 
 def _beside(path: Path) -> Path:
