@@ -7,7 +7,7 @@ import gqn
 
 ROOT = Path(gqn.__file__).parent
 LEVELS = [  # from the bottom; a module may import those of lower levels
-    {"errors", "content"},
+    {"errors", "content", "streams", "stopping"},
     {"views", "lookup", "files", "trained", "provenance", "parsing", "viewer.wire"},
     {"checks", "drawing", "layers", "logs", "objective", "optimizers", "ranks", "visibility", "scenes.raycast"},
     {"scenes.textures"},

@@ -1,7 +1,6 @@
 """Files at an address: fetched whole whatever the server does, and trained on in an order that no cache decides."""
 
 import dataclasses
-import fcntl
 import gzip
 import os
 import pickle
@@ -26,7 +25,7 @@ from gqn.data.released import DATASETS
 from gqn.data.sources import source
 from gqn.data.tasks import Sampler, batches
 from gqn.errors import BadInput
-from gqn.files import taking_turns
+from gqn.files import locked
 from test_stored import TINY, files
 from test_tfrecord import made_up
 from test_train import TOY
@@ -380,10 +379,11 @@ def test_processes_that_are_not_forked_can_have_it(bucket):
 
 def test_what_another_process_fetches_is_left_to_it(bucket, tmp_path):
     address, path, _ = one(bucket, tmp_path)
-    with open(path.with_name(f".{path.name}.part"), "ab") as part:
-        fcntl.flock(part, fcntl.LOCK_EX)
-        with pytest.raises(BadInput, match=r"another process fetches .*: leave it to that"):
-            fetch.fetch(address, path)
+    lock = path.with_name(f".{path.name}.part.lock")
+    with locked(lock), pytest.raises(BadInput, match=r"another process fetches .*: leave it to that"):
+        fetch.fetch(address, path)
+    fetch.fetch(address, path)
+    assert path.exists() and not lock.exists()
 
 
 def cached(tmp_path):
@@ -400,7 +400,7 @@ def test_the_cache_holds_its_bound_and_the_scenes_do_not_depend_on_it(bucket, tm
 
     def held():
         folder = tmp_path / "small" / "gqn" / "files"
-        with taking_turns(folder / ".lock"):  # the files that are fetched ahead come and go
+        with locked(folder / ".lock", wait=True):  # the files that are fetched ahead come and go
             return sum(p.stat().st_size for p in folder.rglob("*.tfrecord"))
 
     small = source(NAME, "train", data=bucket.address, cache_gb=bound / 1e9)

@@ -67,7 +67,7 @@ def open_folder(
         raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
     if origin := places(config, found or {}):
         checkpoint.save_known(folder / checkpoint.ORIGIN, origin)
-    checkpoint.write(path, lambda part: part.write_text(configs.as_json(config)))
+    checkpoint.write(path, lambda part: part.write_text(configs.as_json(config), encoding="utf-8"))
 
 
 def go_on(folder: Path, config: Config, found: dict[str, fingerprint.Files], say: Callable[[str], None]) -> None:
@@ -101,7 +101,9 @@ def go_on(folder: Path, config: Config, found: dict[str, fingerprint.Files], say
     if config.num_train_samples != there.num_train_samples and checkpoint.finished(folder):
         (folder / trained.WEIGHTS).rename(folder / f"model-{there.num_train_samples}.safetensors")
     if config != there:
-        checkpoint.write(folder / checkpoint.CONFIG, lambda part: part.write_text(configs.as_json(config)))
+        checkpoint.write(
+            folder / checkpoint.CONFIG, lambda part: part.write_text(configs.as_json(config), encoding="utf-8")
+        )
 
 
 def places(config: Config, found: dict[str, fingerprint.Files]) -> dict[str, Any]:

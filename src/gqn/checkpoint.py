@@ -27,7 +27,7 @@ from gqn import checks, content, files, trained
 from gqn import config as configs
 from gqn.config import Config
 from gqn.data import sources
-from gqn.errors import BadInput
+from gqn.errors import BadInput, short_of_memory
 from gqn.models.gqn import GQN
 from gqn.trained import CONFIG, TRAINING, WEIGHTS
 
@@ -87,6 +87,8 @@ def read_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except Exception as error:
+        if short_of_memory(error):  # it may be as good as any
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise BadInput(f"{path} is damaged ({reason.split('. ')[0]})") from error
 
@@ -121,13 +123,13 @@ def save_training(folder: Path, took: dict[str, Any]) -> None:
 
 def save_known(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON file as `known` reads it."""
-    write(path, lambda part: part.write_text(json.dumps(values, indent=2) + "\n"))
+    write(path, lambda part: part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
 
 
 def known(path: Path) -> dict[str, Any]:
     """What a JSON file beside a model says, as training.json; nothing if it is not there. BadInput if damaged."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
@@ -214,6 +216,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             version = (file.metadata() or {}).get("gqn_format", FORMAT)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if short_of_memory(error):
+            raise
         raise BadInput(no_weights(path) or f"{path} is damaged: {error}") from error
     if version != FORMAT:
         raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")

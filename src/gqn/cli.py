@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gqn import __version__, trained
-from gqn.errors import BadInput, Unfamiliar
+from gqn import __version__, stopping, streams, trained
+from gqn.errors import BadInput, Unfamiliar, within_memory
 from gqn.parsing import Parser, parsed
 
 USAGE = """usage: gqn COMMAND ...
@@ -36,9 +36,25 @@ DATA = "files of scenes, in a folder or at an address (default: where the run's 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit code. Bad input is one line on stderr and 2."""
-    argv = sys.argv[1:] if argv is None else argv
-    warnings.showwarning = _warned(warnings.showwarning)
+    """Run a command; returns its exit code. Bad input is one line on stderr and 2.
+
+    Output that cannot be written does not stop it; it exits with 1 then, if not with another error.
+    """
+    stopping.end_with_first()
+    with streams.standard() as out, stopping.by_signals(process=argv is None), warnings.catch_warnings():
+        warnings.showwarning = _warned(warnings.showwarning)
+        try:
+            code = _run(sys.argv[1:] if argv is None else argv)
+            out.flush()
+        except SystemExit as stop:  # of argparse and tyro
+            out.flush()
+            if stop.code or not out.lost:
+                raise
+            code = 0
+        return code or int(out.lost)
+
+
+def _run(argv: list[str]) -> int:
     if argv[:1] == ["help"] and argv[1:]:
         argv = [*argv[1:], "--help"]
     if argv[:1] in (["--version"], ["-V"]):
@@ -53,16 +69,14 @@ def main(argv: list[str] | None = None) -> int:
             from gqn.lookup import unknown
 
             raise BadInput(unknown("command", argv[0], COMMANDS))
-        return command(argv[1:]) or 0
+        with within_memory("close other programs, or ask for less at a time (fewer --samples, --scenes or --workers)"):
+            return command(argv[1:]) or 0
     except BadInput as error:
         print(f"gqn: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("gqn: interrupted", file=sys.stderr)
-        return 130
+        return stopping.code(stop)
 
 
 def _warned(show: Callable[..., None]) -> Callable[..., None]:

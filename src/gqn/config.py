@@ -331,7 +331,7 @@ def preset(name: str) -> Config:
 def read_toml(path: Path, base: Config) -> Config:
     """`base` with the options of a TOML file, whose keys are the option names."""
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -344,7 +344,7 @@ def read_toml(path: Path, base: Config) -> Config:
 def read(path: Path) -> Config:
     """The config that lies beside a run's weights."""
     try:
-        return Config().replaced(json.loads(path.read_text()), str(path))
+        return Config().replaced(json.loads(path.read_text(encoding="utf-8")), str(path))
     except OSError as error:
         reason = f"cannot read {path.name} ({error.strerror}); {content.listing(path.parent)}"
         raise BadInput(f"{path.parent} holds no run: {reason}; RUN is a {trained.RUN}") from error

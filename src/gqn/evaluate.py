@@ -15,7 +15,7 @@ from gqn.data import fingerprint
 from gqn.data.sources import Rendered, source
 from gqn.data.stored import ADVICE, Stored
 from gqn.data.tasks import Request, Sampler, Source, asked, batches, ordered, rng
-from gqn.errors import Absent, BadInput
+from gqn.errors import Absent, BadInput, within_memory
 from gqn.logs import Reporter, console
 from gqn.metrics import bits_per_dimension, importance_bound, of_samples
 from gqn.models.floors import MeanImage, Nearest
@@ -84,6 +84,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
     fabric = ranks.launch(settings.gpu, min(settings.devices, len(tasks)))
     with (
         ranks.together(fabric),
+        within_memory("fewer --samples and --importance-samples need less, or fewer --devices"),
         Reporter("evaluate", len(tasks), 0, "scenes", active=fabric.is_global_zero) as report,
     ):
         models = {MODEL: model, NEAREST: Nearest(), MEAN_IMAGE: MeanImage(mean_image(floor))}

@@ -47,14 +47,14 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         held = [name for name in trained.FILES if (out / name).exists()]
-        if held and (CARD not in held or card.TAG not in (out / CARD).read_text(errors="replace")):
+        if held and (CARD not in held or card.TAG not in (out / CARD).read_text(encoding="utf-8", errors="replace")):
             raise BadInput(f"{out} holds {held[-1]}, which is not of an exported model: give another --out")
         (out / trained.WEIGHTS).unlink(missing_ok=True)  # of an export before: until all is written there is no model
     except OSError as error:
         raise BadInput(f"cannot write {out}: {error.strerror}") from error
 
     def keep(name: str, text: str) -> None:
-        checkpoint.write(out / name, lambda part: part.write_text(text))
+        checkpoint.write(out / name, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
     keep(CARD, text)
     keep(trained.CONFIG, configs.as_json(config))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 from torch import nn
 
 console = Console(highlight=False, soft_wrap=True)
@@ -32,19 +33,14 @@ class Reporter:
         self.first, self.began, self.spoke = done, time.monotonic(), time.monotonic()
         self.bar = None
         self.active = active
-        if active and console.is_terminal:
+        if active and console.is_terminal and not console.is_dumb_terminal:
             self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:.1f}%"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[rate]:.0f} " + unit + "/s {task.fields[numbers]}"),
+                BarColumn(20),
+                TextColumn("{task.fields[text]}", markup=False, table_column=Column(overflow="fold")),  # nothing is cut
                 console=console,
                 refresh_per_second=4,
             )
-            self.row = self.bar.add_task(task, total=total, completed=done, rate=0.0, numbers="")
+            self.row = self.bar.add_task(task, total=total, completed=done, text=task)
 
     def __enter__(self) -> "Reporter":
         if self.bar:
@@ -69,15 +65,16 @@ class Reporter:
         """Say how far the work is, with the numbers that matter."""
         self.done = done
         now = time.monotonic()
+        left = (self.total - done) / max(self.rate, 1e-9)
+        text = (
+            f"{self.task} {done}/{self.total} ({100 * done / self.total:.1f}%) {self.rate:.0f} {self.unit}/s, "
+            f"{_clock(left)} left{' ' + numbers if numbers else ''}"
+        )
         if self.bar:
-            self.bar.update(self.row, completed=done, rate=self.rate, numbers=numbers)
+            self.bar.update(self.row, completed=done, text=text)
         elif self.active and (now - self.spoke >= LINE_EVERY or done >= self.total):
             self.spoke = now
-            left = (self.total - done) / max(self.rate, 1e-9)
-            console.print(
-                f"{self.task} {done}/{self.total} ({100 * done / self.total:.1f}%) {self.rate:.0f} {self.unit}/s, "
-                f"{_clock(left)} left{' ' + numbers if numbers else ''}"
-            )
+            console.print(text)
 
 
 class Forecast:
@@ -141,11 +138,11 @@ class Journal:
 
         path = folder / "metrics.jsonl"
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
             part = path.with_name(".metrics.jsonl.part")
-            part.write_text("".join(line + "\n" for line in kept))
+            part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
             os.replace(part, path)
-        self.lines = open(path, "a", buffering=1)  # noqa: SIM115
+        self.lines = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
         self.events = SummaryWriter(str(folder), purge_step=step + 1)
 
     def numbers(self, kind: str, step: int, samples: int, values: dict[str, Any]) -> None:

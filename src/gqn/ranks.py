@@ -13,7 +13,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from gqn import stopping
 from gqn.errors import BadInput
+
+_watch: stopping.Watch | None = None  # of the ranks that this process started
 
 
 def check(gpu: bool, devices: int) -> None:
@@ -46,8 +49,27 @@ def launch(gpu: bool, devices: int, plugins: list[Any] | None = None, num_nodes:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # A channels-last gradient of a 1 x 1 kernel is the same memory; DDP says so for every process.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    fabric.launch()
+    stopping.end_with_first()
+    if fabric.world_size == 1 or stopping.started_by_first():
+        fabric.launch()
+    else:
+        _launch(fabric)
     return fabric
+
+
+def _launch(fabric: Fabric) -> None:
+    """Start the other ranks, if none else does, and look after them until `together` is over."""
+    global _watch
+    _watch = stopping.Watch()
+    try:
+        with stopping.held():
+            fabric.launch()
+        started = getattr(fabric.strategy.launcher, "procs", [])
+        _watch.processes = started[:]
+        started.clear()  # the engine would kill this process when one of them fails, and its workers would be left
+    except BaseException:
+        _watch.leave()
+        raise
 
 
 @contextmanager
@@ -61,11 +83,16 @@ def together(fabric: Fabric) -> Iterator[None]:
         if isinstance(error, BadInput):
             print(f"gqn: {error}", file=sys.stderr)
         elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
-            print(f"gqn: process {fabric.global_rank} ends, as another process of this run ended", file=sys.stderr)
+            if not stopping.started_by_first():  # whose end says enough
+                print(f"gqn: {stopping.other_ended(fabric.global_rank)}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.stderr.flush()
+        stopping.end_workers()
         os._exit(2)
+    finally:
+        if _watch:
+            _watch.leave()
 
 
 def agreed(fabric: Fabric, value: int) -> int:

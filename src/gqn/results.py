@@ -116,7 +116,7 @@ class Results:
 
         text = json.dumps(self.as_dict(), indent=2) + "\n"
         checkpoint.write(folder / "eval.npz", arrays)
-        checkpoint.write(folder / "eval.json", lambda part: part.write_text(text))
+        checkpoint.write(folder / "eval.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def load(run: str | Path) -> Results:

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gqn import checkpoint, files, heldout, ranks
+from gqn import checkpoint, files, heldout, ranks, stopping
 from gqn.begin import began, open_folder, schedule, start_from
 from gqn.config import Config, Place
 from gqn.data import fingerprint
@@ -24,7 +24,7 @@ from gqn.data.remote import Remote
 from gqn.data.sources import source
 from gqn.data.stored import ADVICE, Stored
 from gqn.data.tasks import Sampler, Source, batches
-from gqn.errors import Absent, BadInput
+from gqn.errors import Absent, BadInput, within_memory
 from gqn.evaluate import measure, noise
 from gqn.figures import predictions
 from gqn.logs import Forecast, Journal, Reporter, console
@@ -41,6 +41,10 @@ VALIDATION_SEED = 1  # of the validation tasks, which are the same for every run
 LONG = 30 * 60  # seconds of training on a CPU from which on it is said how to have less
 SHOWN = {"excess": ".1f", "kl": ".2f", "mse": ".5f"}  # beside the progress bar, with formats
 PICTURED = 4  # validation tasks that TensorBoard shows
+LESS_MEMORY = (
+    "--accumulate 2 or more needs less, as it works on a batch in parts, and so does --workers 0, with which the same "
+    "command goes on; so does a smaller --batch-size, which is another run"
+)
 
 
 class NotFinite(BadInput):
@@ -59,12 +63,17 @@ class Stopped(BaseException):  # as KeyboardInterrupt: not a failure
 def train(config: Config, place: Place, folder: Path) -> None:
     """Train what `config` describes, or go on with it, until `folder` holds final weights and a picture.
 
-    Raises BadInput if the folder cannot be used, NotFinite if the loss leaves the finite numbers, Stopped on SIGINT
-    and SIGTERM. Everything is a function of (config, devices, step): a run that was stopped and resumed, however often,
-    ends with the weights of one that never was.
+    Raises BadInput if the folder cannot be used or memory is short, NotFinite if the loss leaves the finite numbers,
+    Stopped on SIGINT and SIGTERM (in the main thread; in others, signals are not noticed). Everything is a function of
+    (config, devices, step): a run that was stopped and resumed, however often, ends with the weights of one that never
+    was.
     """
     fabric = start(config, place)
-    with ranks.together(fabric), files.alone(folder) if fabric.is_global_zero else nullcontext():
+    with (
+        ranks.together(fabric),
+        within_memory(LESS_MEMORY),
+        files.alone(folder) if fabric.is_global_zero else nullcontext(),
+    ):
         _train(fabric, config, place, folder)
 
 
@@ -107,7 +116,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
     at_a_time = size // (fabric.world_size * place.accumulate)
     introduce(config, place, fabric, scenes, plain, say)
     with (
-        _signals() as stop,
+        stopping.noted() as stop,
         Journal(folder, done, active=fabric.is_global_zero) as journal,
         Reporter("train", config.steps * size, done * size, "samples", active=fabric.is_global_zero) as report,
         Forecast(config.steps * size, done * size, size, partial(foretell, config, place, say)) as forecast,
@@ -332,23 +341,3 @@ def not_finite(what: str, step: int, folder: Path) -> NotFinite:
         + (f"the last good checkpoint is {good}" if good.exists() else "there is no checkpoint yet")
         + "; try a lower learning rate or --precision 32-true, with another --run-suffix"
     )
-
-
-class _Stop:
-    signum = 0
-
-
-@contextmanager
-def _signals() -> Iterator[_Stop]:
-    """While open, SIGINT and SIGTERM are noted for the loop to act on after its step."""
-    stop = _Stop()
-
-    def note(signum, frame):
-        stop.signum = signum
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from gqn import files
 from gqn.data import tfrecord
 from gqn.data.sources import source
-from gqn.data.tasks import Source, leave_signals_to_the_parent
+from gqn.data.tasks import Source, started
 from gqn.errors import Absent, BadInput
 from gqn.logs import Reporter, console
+from gqn.stopping import leave_signals_to_the_parent
 
 RECIPE = "recipe.json"
 VIEWS_PER_FILE = 15_000  # about 20 MB at 64 pixels
@@ -120,7 +121,7 @@ def export(
             f"about {total * len(first) / 1e6:.1f} MB, to {folder}"
             + (f" ({len(wanted) - len(todo)} files are there)" if done else "")
         )
-        payloads = iter(
+        payloads = started(
             DataLoader(
                 _Payloads(made),
                 sampler=_Order([(split, part) for split, _, part in todo]),
@@ -152,7 +153,7 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
     if path.exists():
         try:
-            there = json.loads(path.read_text())
+            there = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise BadInput(f"{path} is damaged: give another --out") from error
         now = asdict(recipe)
@@ -165,7 +166,7 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} holds other data: give another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n"))
+    files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8"))
 
 
 def _counted(payloads: Iterator[Tensor | BadInput], report: Reporter) -> Iterator[bytes]:

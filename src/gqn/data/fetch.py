@@ -4,12 +4,12 @@ What is under way lies in a `.part` file, from which the next call goes on, and 
 """
 
 import base64
-import fcntl
 import os
 import re
 import threading
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urljoin
 import fsspec
 from google_crc32c import Checksum
 
-from gqn import content
+from gqn import content, files
 from gqn.errors import Absent, BadInput
 from gqn.logs import errors
 
@@ -65,10 +65,14 @@ def fetch(
     set. What has come is kept in any case.
     """
     part = path.with_name(f".{path.name}.part")
+    lock = part.with_name(f"{part.name}.lock")
     stop = stop or threading.Event()
     try:
-        _patiently(address, stop, lambda: _append(address, part, told, stop), lambda: _size(part))
-        move(part, path)
+        with files.locked(lock):
+            _patiently(address, stop, lambda: _append(address, part, told, stop), lambda: _size(part))
+            move(part, path)
+            with suppress(OSError):  # on Windows not while it is open; it goes when the lock does
+                lock.unlink()
     except BlockingIOError as error:
         raise BadInput(f"another process fetches {path}: leave it to that") from error
     except OSError as error:
@@ -119,7 +123,7 @@ def name_of(address: str) -> str:
 
 def plain(address: str) -> str:
     """An address as a relative path: host, folders, file."""
-    return unquote(https(address).partition("://")[2]).replace("..", "_").lstrip("/")
+    return unquote(https(address).partition("://")[2]).replace("..", "_").replace(":", "_").lstrip("/")
 
 
 def _append(address: str, part: Path, told: Callable[[int], None], stop: threading.Event) -> None:
@@ -127,7 +131,6 @@ def _append(address: str, part: Path, told: Callable[[int], None], stop: threadi
     body = _opened(address, _size(part))
     try:
         with open(part, "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if file.tell() < (at := body.start):
                 raise Passing("another process was quicker")
             file.truncate(at)

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from gqn import content
 from gqn.data import tfrecord
 from gqn.data.stored import Stored, frame, stored
-from gqn.data.tasks import leave_signals_to_the_parent
+from gqn.data.tasks import started
 from gqn.data.tfrecord import Damaged
 from gqn.errors import BadInput
 from gqn.logs import Reporter, console
+from gqn.stopping import leave_signals_to_the_parent
 
 LOOKED_AT = 1000  # scenes whose cameras are read for their ranges
 POSE = ("x", "y", "z", "yaw", "pitch")
@@ -121,12 +122,13 @@ class Verified:
 
 def verify(path: Path, workers: int = 0) -> Iterator[Verified]:
     """Check the files at or below a path one by one: both checksums, JPEGs and counts of every record."""
-    yield from DataLoader(
+    loader = DataLoader(
         _Verified([file for paths in find(path).values() for file in paths]),
         batch_size=None,
         num_workers=workers,
         worker_init_fn=leave_signals_to_the_parent,
     )
+    yield from started(loader)
 
 
 class _Verified(Dataset):

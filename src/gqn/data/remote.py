@@ -181,7 +181,7 @@ class Cache:
         path = self.path(address)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with files.taking_turns(path.with_name(f".{path.name}.lock")):
+            with files.locked(path.with_name(f".{path.name}.lock"), wait=True):
                 if not path.exists():
                     fetch.fetch(address, path, move=self._move)
             with suppress(FileNotFoundError):
@@ -199,7 +199,7 @@ class Cache:
             part.unlink()
             raise BadInput(f"{path.name} alone is larger than the cache may be: raise --cache-gb")
         os.utime(part, ns=(time.time_ns(), MODIFIED))
-        with files.taking_turns(self.folder / ".lock"):
+        with files.locked(self.folder / ".lock", wait=True):
             here = [file for file in self.folder.rglob("*") if content.is_data(file.name)]
             there = [(file.stat().st_atime_ns, file.stat().st_size, file) for file in here]
             total = sum(size for _, size, _ in there) + size

@@ -15,9 +15,6 @@ All randomness lies in `requests`; workers only do what they are told, so that a
 ranks, gives the same batches, and to resume is to start at another step.
 """
 
-import atexit
-import multiprocessing
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -27,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gqn.data.tfrecord import Scene
 from gqn.errors import BadInput
+from gqn.stopping import held, leave_signals_to_the_parent
 from gqn.views import Task, Views, stack
 
 
@@ -140,7 +138,13 @@ def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pi
         prefetch_factor=4 if workers else None,
         worker_init_fn=leave_signals_to_the_parent,
     )
-    return _raised(iter(loader))  # workers start now
+    return _raised(started(loader))
+
+
+def started(loader: DataLoader) -> Iterator[Any]:
+    """What a loader makes; its workers start now, and see no signal."""
+    with held():
+        return iter(loader)
 
 
 def rng(*key: int) -> np.random.Generator:
@@ -218,18 +222,3 @@ def _raised(tasks: Iterator[Task | BadInput]) -> Iterator[Task]:
         if isinstance(task, BadInput):
             raise type(task)(str(task))  # not `task`: it would hold this frame, which holds the workers
         yield task
-
-
-def leave_signals_to_the_parent(worker: int) -> None:
-    """What a worker process does first."""
-    for signum in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group by a terminal or `timeout`
-        signal.signal(signum, signal.SIG_IGN)
-
-
-@atexit.register
-def _end_workers() -> None:
-    """End the workers that an error left behind: they ignore the SIGTERM after which Python would wait for them."""
-    if left := [child for child in multiprocessing.active_children() if child.daemon]:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report their end as a crash
-        for child in left:
-            child.kill()

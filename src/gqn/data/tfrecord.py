@@ -12,7 +12,7 @@ A check is a CRC-32C, masked. A payload is a protobuf message `tf.train.Example`
     frames   list of K byte strings: JPEG images
     cameras  list of 5 K floats: x, y, z, yaw, pitch of each view
 
-Records are numbered from 0. They are read with one positioned read each and not through a memory map, because a file
+Records are numbered from 0. They are read with one read each and not through a memory map, because a file
 that is cut short under a map kills the process, and every byte is read for its check anyway. A file that was gzipped
 knows no positions: it is unpacked into the user's cache folder once, and read there.
 """
@@ -89,11 +89,12 @@ class File:
         """A record's payload, both its checks passed. Raises as `scene`."""
         start, stop = int(self.offsets[record]), int(self.offsets[record + 1])
         try:
-            handle = os.open(self.plain, os.O_RDONLY)
+            handle = os.open(self.plain, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
                 if _state(os.fstat(handle)) != self.state:
                     raise BadInput(f"{self.plain} changed while it was in use: start again")
-                data = os.pread(handle, stop - start, start)
+                os.lseek(handle, start, os.SEEK_SET)
+                data = os.read(handle, stop - start)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -151,7 +152,8 @@ def scan(path: Path, upto_damage: bool = False) -> File:
             if state[0] == 0 and not upto_damage:
                 raise Damaged(f"{path} is empty: fetch or render it again")
             while at < state[0]:
-                head = os.pread(file.fileno(), HEAD, at)
+                file.seek(at)
+                head = file.read(HEAD)
                 if reason := _bad_head(head, state[0] - at):
                     if upto_damage:
                         break
@@ -181,7 +183,7 @@ def unpacked(path: Path, upto_damage: bool = False) -> Path:
         name = f"{digest}-{size}-{modified}"
         whole, part = folder / f"{name}.tfrecord", folder / f"{name}-part.tfrecord"
         folder.mkdir(parents=True, exist_ok=True)
-        with files.taking_turns(folder / f".{digest}.lock"):
+        with files.locked(folder / f".{digest}.lock", wait=True):
             for old in folder.glob(f"{digest}-*"):
                 if not old.name.startswith(name):
                     old.unlink()
@@ -237,7 +239,7 @@ def _state(status: os.stat_result) -> tuple[int, int]:
 
 def cache() -> Path:
     """The user's folder for what can be made or fetched again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gqn"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "gqn"
 
 
 def _beside(path: Path) -> Path:

@@ -9,10 +9,15 @@ Kernels are serial and release the GIL: parallelism is the caller's (threads, or
 """
 
 import math
-from typing import Any, NamedTuple
+import multiprocessing
+import os
+import sys
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 # Shapes. Each fills the box of half-sizes (a, b, c) about its centre and stands along its local z axis.
@@ -185,7 +190,35 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy",
 
 
 def _compiled(function: Any) -> Any:
-    return njit(**OPTIONS)(function)
+    try:
+        compiled = njit(**OPTIONS)(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        _say_not_kept()
+        return njit(**OPTIONS | {"cache": False})(function)
+    if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT
+        return compiled
+    kept = cast(Any, compiled)._cache
+    save = kept.save_overload
+
+    def save_if_possible(*compilation: Any) -> None:
+        try:
+            save(*compilation)
+        except OSError:  # a full disk
+            _say_not_kept()
+
+    kept.save_overload = save_if_possible
+    return compiled
+
+
+@cache
+def _say_not_kept() -> None:
+    """Say once, in the process that the user started, that compiled code cannot be stored."""
+    if multiprocessing.parent_process() is None and os.environ.get("LOCAL_RANK", "0") == "0":
+        print(
+            "gqn: the compiled renderer cannot be stored, and each start compiles it again, which may take a minute: "
+            "point NUMBA_CACHE_DIR to a folder with room",
+            file=sys.stderr,
+        )
 
 
 EPSILON = 1e-6  # hits nearer than this are of the surface that the ray starts from

@@ -27,7 +27,7 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from gqn.errors import BadInput
+from gqn.errors import BadInput, short_of_memory
 from gqn.viewer import wire
 from gqn.viewer.answers import Answer, Answers
 
@@ -195,7 +195,9 @@ def _next(question: wire.Question, parts: Iterator[Answer]) -> bytes | None:
         return None if part is None else wire.answer(about | part[0], part[1])
     except BadInput as error:
         return wire.answer(about | {"error": str(error)}, {})
-    except Exception:
+    except Exception as error:
+        if short_of_memory(error):
+            return wire.answer(about | {"error": "the server has too little memory for this question"}, {})
         log.exception("while answering %s", question)
         return wire.answer(about | {"error": "the server failed; its window says how"}, {})
 
@@ -226,10 +228,15 @@ def _is_local(host: str) -> bool:
 
 async def serve(server: Server, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the address."""
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends it less gently
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    async with server:
-        ready(server.url)
-        await stop.wait()
+        with suppress(NotImplementedError, RuntimeError):  # on Windows, and in a thread: who started it stops it
+            loop.add_signal_handler(signum, stop.set)
+    try:
+        async with server:
+            ready(server.url)
+            await stop.wait()
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError, RuntimeError):
+                loop.remove_signal_handler(signum)
