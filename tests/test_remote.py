@@ -456,6 +456,9 @@ def test_trained_on_an_address_stopped_and_resumed(bucket, tmp_path, monkeypatch
     training.train(config, Place(workers=0), tmp_path / "killed")
     a, b = (load_file(tmp_path / run / "model.safetensors") for run in ("straight", "killed"))
     assert all(torch.equal(a[name], b[name]) for name in a)
+    here = dataclasses.replace(config, data=str(bucket.root))  # in another order than at the address
+    with pytest.raises(BadInput, match=r"test/.*\.tfrecord is in a folder and was not"):
+        training.train(here, Place(workers=0), tmp_path / "killed")
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

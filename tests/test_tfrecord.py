@@ -286,6 +286,8 @@ FRAMES, CAMERAS = feature(b"frames", [b"x", b"y"]), feature(b"cameras", cameras=
         (FRAMES, "feature 'cameras' is missing: it holds 'frames'"),
         (feature(b"images", [b"x"]) + CAMERAS, "feature 'frames' is missing: it holds 'images', 'cameras'"),
         (FRAMES + feature(b"cameras", cameras=range(9)), "9 camera floats for 2 frames"),
+        (FRAMES + feature(b"cameras", cameras=range(20)), r"10 camera numbers for each frame, not 5 \(x, y, z, yaw, "),
+        (FRAMES + feature(b"cameras", cameras=range(14)), r"7 camera numbers for each frame, not 5 \(x, y, z, yaw, "),
         (FRAMES + feature(b"cameras", cameras=[np.nan] * 10), "not finite"),
         (FRAMES + CAMERAS + CAMERAS, "'cameras' comes twice"),
         (FRAMES + feature(b"cameras", [b"x"]), "'cameras' is not a list of floats"),

@@ -272,6 +272,7 @@ def test_a_finished_run_goes_on_to_more_samples(straight, tmp_path, capsys):
     assert checkpoint.config_of(run) == LONGER and not same_weights(straight, run)
     assert [r["step"] for r in records(run, "val")] == [4, 8, 12, 16, 20]
     took = checkpoint.known(run / "training.json")
+    assert checkpoint.opened(run / "model-48.safetensors")[2] == {}  # that is not what these weights took
     assert took["samples"] == 80 and took["schedules"] == [{"until": 48, "of": 48}]
     assert records(run, "train")[-1]["learning_rate"] == training.schedule(LONGER, 76)[1]
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}

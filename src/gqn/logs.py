@@ -104,7 +104,7 @@ class Forecast:
         if self.first is None:
             self.first = done, now
         units, seconds = done - self.first[0], now - self.first[1]
-        if units and seconds >= STEADY:
+        if seconds >= STEADY:
             self._tell((self.total - done) * seconds / units)
 
     def overdue(self, now: float | None = None) -> None:

@@ -216,7 +216,8 @@ def introduce(
 
 def foretell(config: Config, place: Place, say: Callable[[str], None], seconds: float, least: bool) -> None:
     """Say how long training takes and, where that is long on a CPU, how to have less."""
-    long = f"{seconds / 86400:,.0f} days" if seconds > 2 * 86400 else duration(seconds)
+    long = f"{seconds:.0f} s" if seconds < 60 else duration(seconds)
+    long = f"{seconds / 86400:,.0f} days" if seconds > 2 * 86400 else long
     say(f"this takes {'more than' if least else 'about'} {long} from here")
     if seconds > LONG and not place.gpu:
         say(
