@@ -215,7 +215,7 @@ class SeparableLattice(Lattice):
     A split as that of space and time by Tran et al. 2018 (R(2+1)D): less work, and twice as many activations.
     """
 
-    mixed, layers = 2, 5
+    mixed, layers = 2, 8
 
     def _mixing(self, enter: int, leave: int) -> tuple[nn.Module, nn.Module]:
         first, *others = (Separable(enter if i == 0 else leave, leave, self.activation) for i in range(self.layers))
