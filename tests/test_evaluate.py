@@ -200,12 +200,14 @@ def test_the_runs_numbers_of_scenes_and_views_are_of_its_own_scenes(files, tmp_p
     evaluate(folder, dataclasses.replace(settings, data=str(files)))
     with pytest.raises(BadInput, match="5 views of a scene, and 6 were asked for"):
         evaluate(folder, dataclasses.replace(settings, data=str(files), num_views=6))
-    rooms = evaluate(folder, dataclasses.replace(settings, dataset="rooms_ring_camera", scenes=9))
+    with pytest.warns(Unfamiliar, match="field of view of 20.15 degrees, not 50"):
+        rooms = evaluate(folder, dataclasses.replace(settings, dataset="rooms_ring_camera", scenes=9))
     assert rooms.tasks[:, 1:].max() > 4  # views of a released scene, not the first 5
     assert evaluate(folder, dataclasses.replace(settings, scenes=9)).tasks[:, 1:].max() == 4
     with pytest.raises(BadInput, match="at most --context 2"):
         evaluate(folder, dataclasses.replace(settings, context=(3,), num_views=3))
-    own = made_run(tmp_path / "own", dataclasses.replace(few, data=str(files)))
+    own = made_run(tmp_path / "own", few)
+    checkpoint.save_known(own / checkpoint.ORIGIN, {"data": str(files)})
     with pytest.raises(BadInput, match="holds 3 scenes, and 1000 were asked for"):
         evaluate(own, settings)
 

@@ -381,7 +381,9 @@ def test_init_brings_the_options_of_the_model(begun, tmp_path, capsys):
         out = capsys.readouterr().out
         shown.append(json.loads(out[: out.index("}") + 1]))
         assert f"init: {begun}" in out
-    demo = dataclasses.replace(configs.PRESETS["demo"].with_model_of(TOY), num_train_samples=32, num_val_samples=4)
+    demo = dataclasses.replace(
+        configs.PRESETS["demo"].with_model_of(TOY), num_train_samples=32, num_val_samples=4, batch_size=16
+    )
     assert shown[0] == shown[1] == json.loads(configs.as_json(demo))
     assert cli.main([*flags, "--init", str(begun / "best.ckpt"), "--precision", "32-true"]) == 0
     [folder] = tmp_path.glob("demo-*")

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
@@ -27,6 +28,7 @@ def parsed(cli: Callable[..., T], *args: Any, prog: str, hint: str = "", **optio
             return cli(*args, prog=prog, **options)
     except SystemExit as stop:
         if not stop.code:
+            sys.stderr.write(said.getvalue())
             raise
         message, *more = _parts(said.getvalue())
         near = next((words[3] for part in more if (words := part.split())[:3] == ["Perhaps", "you", "meant:"]), "")
