@@ -156,6 +156,10 @@ WRONG = {
     "near": (lambda v: posed(v, scaled(0.3)), ["a distance from the origin of 3.333, not 1."]),
     "a little": (lambda v: posed(v, scaled(1.05)), ["a distance from the origin of 3.333, not 3.5."]),
     "degrees": (lambda v: posed(v, in_degrees), ["a pitch of -1.539 to 1.539 radians, not ", "a yaw of 0 to 6.22"]),
+    "away": (
+        lambda v: posed(v, lambda p: p * torch.tensor([1, 1, 1, 1, -1]) + torch.tensor([0, 0, 0, math.pi, 0])),
+        ["a distance of the line of sight from the origin of 0, not 3.333"],
+    ),
     "signs": (
         lambda v: posed(v, lambda p: p * torch.tensor([1, 1, 1, -1, 1])),
         ["a distance of the line of sight from the origin of 0, not "],
@@ -189,9 +193,15 @@ def test_another_mistake_warns_again(loaded):
         assert len(warned) == 1 and says[-1].split(": ")[-1] in str(warned[0].message)
 
 
-def test_training_is_not_warned(loaded):
+def test_training_is_not_warned_and_no_value_looked_at(loaded):
+    """On the device meta there are none."""
     ask(loaded.train(), posed(CONTEXT, scaled(10)))
     assert not loaded.trained_on.told
+    model = MeanImage(torch.zeros(3, 16, 16, device="meta"))
+    model.trained_on = loaded.trained_on
+    assert ask(model, CONTEXT.to("meta"), QUERY.to("meta"))[0].is_meta
+    with pytest.raises(RuntimeError, match="meta"):
+        model.eval().represent(CONTEXT.to("meta"))
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -213,6 +213,16 @@ def test_information_is_that_of_a_gaussian_channel():
     np.testing.assert_allclose(gain, np.tile(expected, (2, 1)), rtol=0.1)
 
 
+def test_a_model_that_is_far_off_imagines_all_the_same():
+    """Its samples are no images that it would take from a user."""
+    model = checkpoint.build(replace(TINY, sigmoid_output=False)).eval()
+    torch.nn.init.constant_(model.observe.bias, 50.0)
+    task = heldout.tasks(source(**TINY.scenes("test")), 0, 1, 1, 3)
+    with torch.no_grad():
+        gain = nextview.information(model, task.context, task.query.cameras, task.query.cameras, 0.7, imagined=2)
+    assert gain.shape == (1, 3) and gain.isfinite().all()
+
+
 def test_next_views_are_those_of_the_highest_gain():
     """A model that is right once it was given one candidate, which differs from scene to scene."""
     task = heldout.tasks(replace(heldout.rendered(TINY), num_views=8), 0, 6, 1, 7)

@@ -111,5 +111,8 @@ def test_views_are_converted_moved_and_resized():
         assert small.frames.shape == (2, 3, 3, 8, 8) and small.frames.dtype == before.frames.dtype
         assert small.cameras is before.cameras
         torch.testing.assert_close(small.float().frames[0, 1], before[0, 1:2].resized(8).float().frames[0])
+    stripes = (torch.arange(32) % 4 == 1).float().expand(3, 32, 32)  # of the two pixels in a new one's middle, one is 1
+    fine = Views(stripes, Cameras(POSE[0, 0])).resized(8).frames[..., 1:-1]
+    torch.testing.assert_close(fine, torch.full_like(fine, 0.25), atol=0.05, rtol=0)
     whole = Views(torch.full((3, 16, 16), 0.25), Cameras(POSE[0, 0])).resized(4)
     torch.testing.assert_close(whole.frames, torch.full((3, 4, 4), 0.25))
