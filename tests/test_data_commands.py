@@ -210,7 +210,8 @@ def test_verify_names_all_that_is_damaged(tmp_path, capsys):
 def test_verify_passes_what_was_rendered(tmp_path, capsys):
     export(NAME, tmp_path, 3)
     assert main(["data", "verify", str(tmp_path), "--workers", "0"]) == 0
-    assert "2 files: 4 whole scenes, none damaged" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 files: 4 whole scenes, none damaged" in said and "have" not in said
 
 
 def mixed(folder):
