@@ -74,6 +74,7 @@ def stopped(tmp_path, moment, to, signum, *command, again=False):
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+    print(err)
     return process.returncode, err
 
 
@@ -97,14 +98,14 @@ def test_an_evaluation_on_two_ranks(tmp_path, moment, to, signum):
     assert {path.name for path in run.iterdir()} == {"config.json", "model.safetensors"}
 
 
-FLAGS = "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 1 -u 4 --num-canvas-maps 4 -b 4 -v 4"
+FLAGS = "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 2 -u 4 --num-canvas-maps 4 -b 4 -v 4"
 
 
 @pytest.mark.parametrize(("to", "signum"), [("all", signal.SIGINT), ("first", signal.SIGTERM)])
 def test_a_training_on_two_ranks(tmp_path, to, signum):
     """With workers; it saves and can be gone on with, though one asks twice."""
     flags = [*FLAGS.split(), "-t", "4000000", "-f", "4000000", "--workers", "1", "--devices", "2"]
-    code, err = stopped(tmp_path, "step 1", to, signum, "train", *flags, again=True)
+    code, err = stopped(tmp_path, "step 0", to, signum, "train", *flags, again=True)
     assert (code, err) == (128 + signum, "")
     (run,) = (tmp_path / "log").glob("[!.]*")
     assert {path.name for path in run.iterdir() if not path.name.startswith("events")} == {
