@@ -197,7 +197,8 @@ def _compiled(function: Any) -> Any:
         return njit(**OPTIONS | {"cache": False})(function)
     if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT
         return compiled
-    save = compiled._cache.save_overload
+    cached: Any = compiled
+    save = cached._cache.save_overload
 
     def save_if_possible(*compilation: Any) -> None:
         try:
@@ -205,7 +206,7 @@ def _compiled(function: Any) -> Any:
         except OSError:  # a full disk
             _say_not_kept()
 
-    compiled._cache.save_overload = save_if_possible
+    cached._cache.save_overload = save_if_possible
     return compiled
 
 
