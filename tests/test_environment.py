@@ -383,6 +383,8 @@ os.fsync = writable_fsync
 
 def main():
     multiprocessing.set_start_method("spawn")
+    from torch.utils.data._utils import signal_handling
+    signal_handling._set_SIGCHLD_handler = lambda: None  # as torch does there
     import gqn
     for module in pkgutil.walk_packages(gqn.__path__, "gqn."):
         importlib.import_module(module.name)

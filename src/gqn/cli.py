@@ -74,6 +74,9 @@ def _run(argv: list[str]) -> int:
     except BadInput as error:
         print(f"gqn: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # of the system: a full disk, too many open files
+        print(f"gqn: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print("gqn: interrupted", file=sys.stderr)
         return stopping.code(stop)

@@ -80,7 +80,7 @@ def together(fabric: Fabric) -> Iterator[None]:
     except Exception as error:
         if fabric.world_size == 1:
             raise
-        if isinstance(error, BadInput):
+        if isinstance(error, (BadInput, OSError)):
             print(f"gqn: {error}", file=sys.stderr)
         elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
             if not stopping.started_by_first():  # whose end says enough

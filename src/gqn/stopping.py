@@ -7,7 +7,6 @@ are ended by it, and other ranks end when it is gone. So there is one line, one 
 import atexit
 import multiprocessing
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -67,6 +66,7 @@ def by_signals(process: bool) -> Iterator[None]:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
         elif os.environ.get(FIRST) == str(os.getpid()):  # at its end the engine would wait for the other ranks
+            sys.stdout.flush()
             _end(128 + first)
 
 
@@ -80,7 +80,6 @@ def _end(code: int, why: str = "") -> None:
         if why:
             print(f"gqn: {why}", file=sys.stderr)
         sys.stderr.flush()
-        sys.stdout.flush()
     end_workers()
     os._exit(code)
 
@@ -126,23 +125,25 @@ class Watch:
         self.processes: list[subprocess.Popen] = []
         self.over = threading.Event()
         self.read, self.write = socket.socketpair()
+        self.read.settimeout(GLANCE)
         self.write.setblocking(False)
+        self.woken = -1
         if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(self.write.fileno(), warn_on_full_buffer=False)
+            self.woken = signal.set_wakeup_fd(self.write.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._look, daemon=True, name="ranks").start()
 
     def leave(self) -> None:
         """Nothing more to look after."""
         self.over.set()
         if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
 
     def _look(self) -> None:
         signum = 0
         until = float("inf")
-        while not self.over.wait(0):
-            if select.select([self.read], [], [], GLANCE)[0]:
-                signum = signum or self.read.recv(1)[0]
+        while not self.over.is_set():
+            with suppress(TimeoutError):
+                signum = self.read.recv(1)[0]
             if signum or any(process.poll() for process in self.processes):
                 until = min(until, time.monotonic() + GRACE)
             if time.monotonic() > until and not self.over.is_set():

@@ -69,10 +69,12 @@ def fetch(
     stop = stop or threading.Event()
     try:
         with files.locked(lock):
-            _patiently(address, stop, lambda: _append(address, part, told, stop), lambda: _size(part))
-            move(part, path)
-            with suppress(OSError):  # on Windows not while it is open; it goes when the lock does
-                lock.unlink()
+            try:
+                _patiently(address, stop, lambda: _append(address, part, told, stop), lambda: _size(part))
+                move(part, path)
+            finally:
+                with suppress(OSError):  # Windows: not while it is open, and it goes with the lock
+                    lock.unlink()
     except BlockingIOError as error:
         raise BadInput(f"another process fetches {path}: leave it to that") from error
     except OSError as error:

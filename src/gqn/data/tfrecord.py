@@ -12,7 +12,7 @@ A check is a CRC-32C, masked. A payload is a protobuf message `tf.train.Example`
     frames   list of K byte strings: JPEG images
     cameras  list of 5 K floats: x, y, z, yaw, pitch of each view
 
-Records are numbered from 0. They are read with one read each and not through a memory map, because a file
+Records are numbered from 0. They are read with one positioned read each and not through a memory map, because a file
 that is cut short under a map kills the process, and every byte is read for its check anyway. A file that was gzipped
 knows no positions: it is unpacked into the user's cache folder once, and read there.
 """
@@ -93,8 +93,7 @@ class File:
             try:
                 if _state(os.fstat(handle)) != self.state:
                     raise BadInput(f"{self.plain} changed while it was in use: start again")
-                os.lseek(handle, start, os.SEEK_SET)
-                data = os.read(handle, stop - start)
+                data = _read_at(handle, stop - start, start)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -152,8 +151,7 @@ def scan(path: Path, upto_damage: bool = False) -> File:
             if state[0] == 0 and not upto_damage:
                 raise Damaged(f"{path} is empty: fetch or render it again")
             while at < state[0]:
-                file.seek(at)
-                head = file.read(HEAD)
+                head = _read_at(file.fileno(), HEAD, at)
                 if reason := _bad_head(head, state[0] - at):
                     if upto_damage:
                         break
@@ -215,6 +213,14 @@ def unpack(path: Path, to: Path, upto_damage: bool = False) -> None:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             if not upto_damage:
                 raise Damaged(f"{path} cannot be unpacked after {done} bytes: fetch it again") from error
+
+
+def _read_at(handle: int, size: int, at: int) -> bytes:
+    """Bytes of an open file; the handle is this caller's alone."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, size, at)
+    os.lseek(handle, at, os.SEEK_SET)  # Windows
+    return os.read(handle, size)
 
 
 def _bad_head(head: bytes, left: int) -> str | None:
