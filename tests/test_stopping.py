@@ -82,11 +82,7 @@ def stopped(tmp_path, moment, to, signum, *command, again=False):
     ("moment", "to", "signum"),
     [
         ("starting 0", "all", signal.SIGINT),
-        ("launched 1", "all", signal.SIGINT),
-        ("scene 1", "all", signal.SIGINT),
-        ("scene 0", "first", signal.SIGINT),
         ("scene 1", "first", signal.SIGTERM),
-        ("waiting 0", "all", signal.SIGTERM),
         ("waiting 0", "first", signal.SIGINT),
     ],
 )
