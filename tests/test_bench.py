@@ -13,6 +13,7 @@ from gqn.cli import main
 MEASURES = {
     "step": (["--rounds", "1"], {"textbook", "float32", "bf16"}),
     "sampling": (["--rounds", "1"], {"textbook", "float32", "bf16"}),
+    "muon": (["--rounds", "1"], {"gram", "float32", "bf16"}),
     "viewer": (["--seconds", "0.5", "--crowd-seconds", "0.5", "--no-browser"], {"socket", "clients"}),
 }
 

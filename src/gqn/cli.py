@@ -23,7 +23,7 @@ Generative Query Networks: train, measure and show them.
   figure NAME RUN          draw a figure of a run, or of a dataset
   view RUN                 see a run think: a page in the browser, served from here
   export RUN --to FORMAT   write a model to give away: safetensors, onnx, hub
-  bench NAME               measure speed: step, sampling, render, loader, viewer
+  bench NAME               measure speed: step, muon, sampling, render, loader, viewer
   data COMMAND             files of scenes: download, render, export, look at, check
   help COMMAND             what a command does, and its flags; also gqn COMMAND --help
   --version
