@@ -18,6 +18,7 @@ from gqn.compare import compare
 from gqn.data.export import export
 from gqn.errors import BadInput, Unfamiliar
 from gqn.evaluate import Settings, evaluate, measure, noise
+from gqn.metrics import bits_per_dimension
 from gqn.models.floors import MeanImage, Nearest
 from gqn.objective import Prediction
 from gqn.results import MEAN_IMAGE, MODEL, NEAREST, Results, stderr
@@ -345,3 +346,10 @@ def test_compare_prints_both_sides(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "2.00000 ± 0.57735" in out and "1.03333 ± 0.03333" in out and "<0.001" in out
     assert "paired over 3 tasks" in out and str(runs[1]) in out
+
+
+def test_bits_per_dimension_of_a_batch_are_those_of_its_images():
+    model, task = checkpoint.build(TOY), made_up(batch=3)
+    values = measure(model, task, 0.7, torch.Generator().manual_seed(0))
+    expected = bits_per_dimension(values["elbo"], 3 * 16 * 16)
+    torch.testing.assert_close(values["bits"], expected)

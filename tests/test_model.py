@@ -16,6 +16,7 @@ from gqn.models.floors import MeanImage, Nearest
 from gqn.models.gqn import GQN
 from gqn.objective import Prediction, elbo
 from gqn.representations import REPRESENTATIONS
+from gqn.views import Cameras
 
 SMALL = dict(image_size=16, representation_maps=16, num_steps=3, num_recurrent_maps=8, num_canvas_maps=12, head_size=5)
 FOUNDING = dict(joint_downsampling=True, activation="elu", sigmoid_output=True, head_size=1)
@@ -244,6 +245,16 @@ def test_lattice_projects_as_the_cameras_do():
     depth = reached.norm(dim=-1)
     torch.testing.assert_close(reached, depth[..., None] * rays[:, :, None], atol=1e-4, rtol=0)
     assert (depth[:, :, 1:, 1:3, 1:3] > depth[:, :, :-1, 1:3, 1:3]).all()  # front to back
+
+
+def test_lattice_points_behind_a_camera_are_not_seen():
+    """From the middle of the region those in front, and from outside, looking away along a row of points, none."""
+    model = small(dict(representation="lattice", region=(0.4, 0.4, 0.4))).represent_view
+    pose = torch.tensor([[0.0, 0, 0, 0, 0], [2.0, 0.04, 0.04, 0, 0]])  # both look along x
+    _, in_view = model._project(Cameras(pose, 90.0))
+    inside, away = in_view.bool()[:, 0]
+    x = model.lattice.flatten(0, 1)[..., 0]
+    assert inside.any() and (x[inside] > 0).all() and not away.any()
 
 
 @pytest.mark.parametrize("density", [-50.0, 500.0])
