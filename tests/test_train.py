@@ -417,8 +417,10 @@ def test_how_long_it_takes_is_said_once(happens, said):
 
 
 def test_a_long_training_on_a_cpu_says_how_to_have_less(capsys):
-    training.foretell(TOY, HERE, print, 20 * 60, False)
-    assert capsys.readouterr().out == "this takes about 20.0 min from here\n"
+    training.foretell(TOY, HERE, print, 10 * 60, False)
+    assert capsys.readouterr().out == "this takes about 10.0 min from here\n"
+    training.foretell(TOY, HERE, print, 13 * 60, False)
+    assert "for less" in capsys.readouterr().out
     training.foretell(TOY, HERE, print, 3 * 86400, True)
     out = capsys.readouterr().out
     assert (
