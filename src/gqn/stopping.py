@@ -54,6 +54,7 @@ def by_signals(process: bool) -> Iterator[None]:
         nonlocal first, began
         if not first:
             first, began = signum, time.monotonic()
+            end_workers()  # before what they write to is gone
             raise Interrupted(signum)
         if time.monotonic() - began > TWICE:
             end(signum)
