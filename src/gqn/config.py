@@ -316,7 +316,7 @@ PRESETS = {
     # for CPUs: what won the race of recipes in dev/LOG.md, with a representation that is told the geometry; its pixel
     # stds are for 32 px, and at 64 px 0.5 in the end is worth as much per image
     "fast": FAST,
-    # the same in four to six minutes of two cores, for shepard_metzler_5_parts: MSE 0.0018 with 3 context views
+    # the same in six minutes of two busy cores, for shepard_metzler_5_parts: MSE 0.0018 with 3 context views
     "demo": dataclasses.replace(FAST, num_train_samples=12_000, val_freq=2_000),
 }
 
