@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ settings.register_profile("gqn", deadline=None)  # machines are shared: no timin
 settings.load_profile("gqn")
 torch.set_num_threads(1)  # pytest-xdist has a process per core,
 os.environ["OMP_NUM_THREADS"] = "1"  # and so have the commands that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it; tests send it
 
 
 TOY = Config(
