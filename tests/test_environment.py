@@ -40,7 +40,7 @@ def started(*arguments, stdout=subprocess.PIPE, code=None, **environment):
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "--help"]])
 def test_a_full_disk_behind_the_output_is_a_line(arguments):
     with open("/dev/full", "w") as full:
-        ended = started(*arguments, stdout=full)
+        ended = started(*arguments, stdout=full, PYTHONUNBUFFERED="")
     assert ended.returncode == 1
     assert ended.stderr == b"gqn: cannot write the output (No space left on device): going on without it\n"
 
@@ -313,16 +313,24 @@ def test_trains_in_a_thread(tmp_path):
 # Locks
 
 
-def test_a_lock_is_of_one_thread_and_waits(tmp_path):
-    order = []
+def test_a_lock_is_of_one_thread_and_waits(tmp_path, monkeypatch):
+    order, refused = [], threading.Event()
+
+    class Seen(files.FileLock):
+        def _acquire(self):
+            super()._acquire()
+            if not self.is_locked:
+                refused.set()
 
     def work():
         with files.locked(tmp_path / "lock", wait=True):
             order.append("second")
 
     with files.locked(tmp_path / "lock"):
+        monkeypatch.setattr(files, "FileLock", Seen)
         thread = threading.Thread(target=work)
         thread.start()
+        assert refused.wait(60)
         with pytest.raises(BlockingIOError), files.locked(tmp_path / "lock"):
             pass
         order.append("first")
@@ -336,8 +344,9 @@ from pathlib import Path
 from gqn import files
 with files.locked(Path(sys.argv[1])):
     if os.fork() == 0:
-        os.execvp("sleep", ["sleep", "60"]) if sys.argv[2] == "exec" else time.sleep(60)
-    print("held", flush=True)
+        if sys.argv[2] == "exec":
+            os.execvp("sh", ["sh", "-c", "echo held; sleep 60"])
+        print("held", flush=True)
     time.sleep(60)
 """
 
