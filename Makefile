@@ -17,8 +17,7 @@ test: .venv/ready  ## the tests, on two cores
 # What depends on the arithmetic of the CPU, on one that is taken for having AVX2 and no bfloat16, as most laptops have.
 test-avx2: .venv/ready
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest -n 2 \
-	  tests/test_bench.py tests/test_model.py tests/test_objective.py tests/test_optimizers.py tests/test_ranks.py \
-	  tests/test_recorded.py tests/test_train.py
+	  tests/models tests/runtime/test_devices.py tests/test_bench.py tests/test_objective.py tests/training
 
 lint: .venv/ready  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from gqn import ranks
-from gqn.config import PRESETS, Config
-from gqn.models.gqn import GQN
-from gqn.objective import elbo
+from gqn.artifacts import checkpoint
+from gqn.config import PRESETS, preset
+from gqn.runtime import devices
+from gqn.training.loop import Autocast
+from gqn.training.optimizers import optimizers
+from gqn.training.step import Step
 from gqn.views import Cameras, Task, Views
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference
 
 TEXTBOOK = "textbook"  # tests/reference.py, eager, float32
+PIXEL_STD, RATE = 0.7, 1e-5
 FORMS = {"float32": torch.float32, "bf16": torch.bfloat16}  # of gqn: the arithmetic
 TOY = {"image_size": 16, "representation_maps": 16, "num_steps": 2, "num_recurrent_maps": 8, "num_canvas_maps": 8}
 
@@ -50,19 +54,18 @@ class Subject:
 
     def __init__(self, given: argparse.Namespace, batch: int, queries: int = 1):
         torch.set_num_threads(given.threads)
-        options = PRESETS[given.preset].model() | {"shared_cores": not given.unshared}
-        options |= TOY if given.toy else {}
+        options = {"shared_cores": not given.unshared} | (TOY if given.toy else {})
         if given.representation:
             options["representation"] = given.representation
-        self.founding = options["joint_downsampling"]
-        self.representation, self.steps, size = options["representation"], options["num_steps"], options["image_size"]
+        config = preset(given.preset, **options)
+        self.founding, size = config.model.joint_downsampling, config.data.image_size
+        self.representation, self.steps = config.model.representation, config.model.num_steps
         self.device = torch.device("cuda" if given.gpu else "cpu")
-        torch.manual_seed(0)
-        self.model = GQN(**options).to(self.device)
+        self.model = checkpoint.build(config).to(self.device)
         if given.compile:
             self.model.compile_steps()
         self.task = made_up(batch, given.context, queries, size).to(self.device)
-        self.ours = [form for form, dtype in FORMS.items() if dtype == torch.float32 or ranks.has_bfloat16(given.gpu)]
+        self.ours = [form for form, dtype in FORMS.items() if dtype == torch.float32 or devices.has_bfloat16(given.gpu)]
         self.forms = [*([TEXTBOOK] if self.representation in reference.REPRESENTATIONS else []), *self.ours]
 
     def autocast(self, form: str) -> torch.autocast:
@@ -82,24 +85,32 @@ class Subject:
         )
 
     def step(self, form: str) -> Callable[[], Any]:
-        """A training step of a form: forward, backward, Adam."""
-        adam = torch.optim.Adam(self.model.parameters(), lr=1e-5, fused=form != TEXTBOOK)
+        """A training step of a form: forward, backward, Adam; of gqn's own forms the very one that training takes."""
+        if form == TEXTBOOK:
+            return self.textbook_step()
+        kind, bf16 = self.device.type, FORMS[form] == torch.bfloat16
+        fabric = Fabric(accelerator=kind, devices=1, plugins=[Autocast("bf16-mixed", kind)] if bf16 else [])
+        step = Step(fabric, self.model, optimizers(self.model, "adam", RATE))
+
+        def take() -> None:
+            scenes, queries = self.task.query.frames.shape[:2]
+            step(self.task, self.model.noise(scenes, queries, self.noise()), PIXEL_STD, RATE)
+
+        return take
+
+    def textbook_step(self) -> Callable[[], Any]:
+        """The textbook form's training step."""
+        adam = torch.optim.Adam(self.model.parameters(), lr=RATE, fused=False)
         image = self.task.query.frames[:, 0]
 
-        def loss() -> torch.Tensor:
-            if form == TEXTBOOK:
-                mean, kl = self.textbook(image)
-                return -(reference.log_likelihood(mean, image, 0.7) - sum(kl)).mean()
-            with self.autocast(form):
-                prediction = self.model(self.task.context, self.task.query, self.noise())
-            return -elbo(prediction, self.task.query.frames, 0.7).elbo.mean()
-
-        def step() -> None:
+        def take() -> None:
             adam.zero_grad()
-            loss().backward()
+            mean, kl = self.textbook(image)
+            loss = -(reference.log_likelihood(mean, image, PIXEL_STD) - sum(kl)).mean()
+            loss.backward()
             adam.step()
 
-        return step
+        return take
 
     def seconds(self, work: Callable[[], Any]) -> float:
         """Wall time of one call."""
@@ -193,7 +204,7 @@ def tell(figures: dict[str, Any], path: Path | None) -> None:
 
 def described(given: argparse.Namespace) -> dict[str, Any]:
     """What is measured, and on what."""
-    config: Config = PRESETS[given.preset]
+    config = preset(given.preset)
     cores = "unshared" if given.unshared else "shared"
-    model = f"{given.preset}, {given.representation or config.representation}, {cores} cores{', toy' * given.toy}"
+    model = f"{given.preset}, {given.representation or config.model.representation}, {cores} cores{', toy' * given.toy}"
     return {"machine": machine(given), "torch": torch.__version__, "model": model, "context_views": given.context}

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gqn.data import jpeg, tfrecord
-from gqn.data.export import payload
+from gqn.data.files import example, jpeg, tfrecord
+from gqn.data.files.export import payload
+from gqn.data.files.stored import stored
 from gqn.data.sources import source
-from gqn.data.stored import stored
 from gqn.data.tasks import permuted
 
 VIEWS = 7  # decoded of a scene
@@ -55,15 +55,15 @@ def measure(folder, scenes):
     orders = [np.random.default_rng(i).permutation(15)[:VIEWS] for i in range(50)]
     order = [permuted(i, len(files), (0, 0)) for i in range(len(files))]
     places = [files.place(i) for i in order]
-    coded = tfrecord.parse(payloads[0])[0]
+    coded = example.parse(payloads[0])[0]
 
     def plain(i):
-        frames = [jpeg.decode(data) for data in tfrecord.parse(payloads[i % 200])[0]]
+        frames = [jpeg.decode(data) for data in example.parse(payloads[i % 200])[0]]
         return np.stack(frames)[orders[i % 50]]
 
     read = seconds(lambda i: files.views(order[i], orders[i % 50]), len(files))
     checked = seconds(lambda i: places[i][0].payload(places[i][1]), len(files))
-    parsed = seconds(lambda i: tfrecord.parse(payloads[i % 200]), len(files))
+    parsed = seconds(lambda i: example.parse(payloads[i % 200]), len(files))
     decoded = seconds(lambda i: [jpeg.decode(coded[k]) for k in orders[i % 50]], 1000) / 1000 * len(files)
     few = min(1000, len(files))
     simplejpeg, jpeg.simplejpeg = jpeg.simplejpeg, None

@@ -7,8 +7,8 @@ relative difference from the iteration in float64.
 import torch
 
 import forms
-from gqn import ranks
-from gqn.optimizers import COEFFICIENTS, ITERATIONS, optimizers, orthogonal
+from gqn.runtime import devices
+from gqn.training.optimizers import COEFFICIENTS, ITERATIONS, optimizers, orthogonal
 
 
 def textbook(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     kernels = [torch.randn_like(p).flatten(1) for group in muon.param_groups for p in group["params"]]
     exact = [textbook(kernel.double(), torch.float64) for kernel in kernels]
     ways = {"gram": orthogonal, "float32": lambda kernel: textbook(kernel, torch.float32)}
-    if ranks.has_bfloat16(given.gpu):
+    if devices.has_bfloat16(given.gpu):
         ways["bf16"] = lambda kernel: textbook(kernel, torch.bfloat16)
     seconds = subject.medians(
         {name: lambda way=way: [way(k) for k in kernels] for name, way in ways.items()}, given.rounds

@@ -8,14 +8,14 @@ Then a few steps on rendered scenes, for the share of time that training waits f
 import time
 
 import forms
-from gqn.config import PRESETS
+from gqn.config import preset
 from gqn.data.sources import source
 from gqn.data.tasks import Sampler, batches
 
 
 def waiting(subject: forms.Subject, given, steps: int) -> float:
     """Share of the time of steps, in the fastest arithmetic, that goes into waiting for rendered tasks."""
-    scenes = source(PRESETS[given.preset].dataset_name, "train", subject.task.query.frames.shape[-1])
+    scenes = source(preset(given.preset).data.dataset_name, "train", subject.task.query.frames.shape[-1])
     sampler = Sampler(scenes.order, scenes.num_views, given.batch, given.context, given.context)
     tasks = batches(scenes, sampler, range(steps + 1), given.workers, pin=given.gpu)
     made, step, waited = subject.task, subject.step(subject.ours[-1]), 0.0

@@ -24,7 +24,9 @@ import numpy as np
 import torch
 
 import forms
-from gqn import checkpoint, config, trained
+from gqn import config
+from gqn.artifacts import checkpoint, trained
+from gqn.errors import RUN
 
 ASKED = {"about": "view", "dataset": "", "scene": 0, "context": [0, 1], "camera": 2, "seed": 0, "step": 0}
 WATCH = """
@@ -126,7 +128,7 @@ def browser(address: str, seconds: float, chromium: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser("gqn bench viewer", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("run", nargs="?", metavar="RUN", help=trained.RUN)
+    add("run", nargs="?", metavar="RUN", help=RUN)
     add("--preset", choices=config.PRESETS, default="demo", help="without a RUN (default: %(default)s)")
     add("--seconds", type=float, default=10, help="of dragging (default: %(default)s)")
     add("--clients", type=int, default=4, help="at once (default: %(default)s)")
@@ -143,10 +145,10 @@ def main() -> None:
         if run is None:
             run = Path(folder, given.preset)
             run.mkdir()
-            settings = config.PRESETS[given.preset].replaced(forms.TOY if given.toy else {}, "toy")
+            settings = config.preset(given.preset, **(forms.TOY if given.toy else {}))
             (run / checkpoint.CONFIG).write_text(config.as_json(settings))
             checkpoint.save_weights(run, checkpoint.build(settings))
-        program = "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))"
+        program = "import sys; from gqn.cli.main import main; sys.exit(main(sys.argv[1:]))"
         command = [sys.executable, "-c", program, "view", str(run), "--port", "0", "--threads", str(given.threads)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:

@@ -13,6 +13,8 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from gqn import config as configs
+
 
 def main(out: str, *runs: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -23,7 +25,7 @@ def main(out: str, *runs: str) -> None:
         left.plot(when, [r["mse"] for r in val], ".-", label=f"{run.name}: prior sample")
         left.plot(when, [r["posterior_mse"] for r in val], "--", color=left.lines[-1].get_color(), label="posterior")
         right.plot(when, [r["kl"] for r in val], ".-")
-    most = json.loads((run / "config.json").read_text())["max_context_size"]
+    most = configs.read(run / "config.json").data.max_context_size
     left.set(xlabel="minutes", ylabel="MSE", ylim=(0, None), title=f"validation, 1-{most} context views")
     right.set(xlabel="minutes", ylabel="KL (nats per image)", ylim=(0, None))
     left.legend(fontsize=7)

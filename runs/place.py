@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gqn.data.tasks import rng
-from gqn.representations import Pyramid
+from gqn.models.representations import Pyramid, Setting
 from gqn.scenes import rooms
 from gqn.views import Cameras
 
@@ -32,13 +32,13 @@ for i in range(SCENES):
 
 for name, activation in {"relu": F.relu, "elu": F.elu}.items():
     torch.manual_seed(0)
-    encoder = Pyramid(32, 128, activation, (1.0, 1.0, 0.6))
+    encoder = Pyramid(Setting(32, 128, activation, "mean", (1.0, 1.0, 0.6)))
     head = nn.Sequential(nn.Linear(128, 128), nn.ELU(), nn.Linear(128, 5))
     adam = torch.optim.Adam([*encoder.parameters(), *head.parameters()])
 
     def told(which, encoder=encoder, head=head):
         with torch.autocast("cpu", torch.bfloat16):
-            codes = encoder(frames[which].flatten(0, 1).float() / 255, Cameras(pose[which].flatten(0, 1)))
+            codes = encoder.encode(frames[which].flatten(0, 1).float() / 255, Cameras(pose[which].flatten(0, 1)))
         return head(codes.float().unflatten(0, (-1, VIEWS)).mean(1).flatten(1))
 
     for seen in range(BATCH, SAMPLES + 1, BATCH):

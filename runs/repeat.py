@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gqn.card import COLUMNS
 from gqn.errors import BadInput
-from gqn.evaluate import Settings, evaluate
-from gqn.results import MODEL, Results
+from gqn.evaluation.evaluate import Settings, evaluate
+from gqn.evaluation.results import MODEL, Results
+from gqn.sharing.card import COLUMNS
 
 KEPT = Path(__file__).parent / "results"
 BARS = 3  # standard errors
@@ -27,7 +27,7 @@ def settings(published: dict, scenes: int) -> Settings:
         context=published["context_views"],
         scenes=min(scenes, published["scenes"]),
         samples=published["samples"],
-        draws=published["draws"],
+        importance_samples=published["draws"],
         dataset=published["dataset"],
         data=published["data"] or "",
     )

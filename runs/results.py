@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gqn.card import command, table
-from gqn.results import MEAN_IMAGE, MODEL, NEAREST, cells, duration
+from gqn.evaluation.results import MEAN_IMAGE, MODEL, NEAREST, cells
+from gqn.runtime.console import duration
+from gqn.sharing.card import command, table
 
 ROOT = Path(__file__).parents[1]
 KEPT, WRITTEN = ROOT / "runs" / "results", ROOT / "RESULTS.md"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from gqn import ranks
-from gqn.cli import main
+from gqn.cli.main import main
+from gqn.runtime import devices
 
 MEASURES = {
     "step": (["--rounds", "1"], {"textbook", "float32", "bf16"}),
@@ -20,7 +20,7 @@ MEASURES = {
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_measures(tmp_path, name):
-    program = "import sys; from gqn.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from gqn.cli.main import main; sys.exit(main(sys.argv[1:]))"
     own, expected = MEASURES[name]
     flags = ["bench", name, "--toy", "--threads", "1", *own, "--json", str(tmp_path / "figures.json")]
     subprocess.run(
@@ -30,13 +30,13 @@ def test_measures(tmp_path, name):
     assert {"machine", *expected} <= figures.keys()
     assert all(figures[form] for form in expected - {"bf16"})
     if "bf16" in expected:
-        assert (figures["bf16"] is not None) == ranks.has_bfloat16(gpu=False)
+        assert (figures["bf16"] is not None) == devices.has_bfloat16(gpu=False)
 
 
 @pytest.mark.parametrize("name", ["step", "sampling"])
 def test_arithmetic_that_the_machine_has_not_is_not_measured(tmp_path, monkeypatch, capsys, name):
     """Without hardware a product in bfloat16 takes a hundred times as long: minutes."""
-    monkeypatch.setattr(ranks, "has_bfloat16", lambda gpu: False)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda gpu: False)
     monkeypatch.setattr(sys, "argv", sys.argv)
     out = tmp_path / "figures.json"
     assert main(["bench", name, "--toy", "--threads", "1", "--rounds", "1", "--json", str(out)]) == 0

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import gqn
-from conftest import made_run
-from gqn import metrics, trained
+from gqn.artifacts import trained
 from gqn.data.sources import source
 from gqn.errors import BadInput
+from gqn.metrics import images as metrics
+from support import made_run
 
 README = Path(__file__).parents[1] / "README.md"
 

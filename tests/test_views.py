@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from conftest import made_up
 from gqn.errors import BadInput
 from gqn.views import BEYOND, Cameras, Views, check_range
+from support import made_up
 
 
 def test_vector_has_the_official_readers_order():

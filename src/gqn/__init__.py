@@ -1,7 +1,7 @@
 """Generative Query Networks (Eslami et al., Science 2018): train, measure, explain and show them.
 
-For a notebook: `load` a model, render a `scene`, compare by `mse` and `psnr`, show a `picture`. They come when they are
-asked for, so that `import gqn` is instant.
+For a notebook: `load` a model, render a `scene`, compare images by `mse` and `psnr`, show a `picture`. Each is imported
+on first use, so that `import gqn` is fast.
 """
 
 from importlib import import_module
@@ -10,11 +10,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 NOTEBOOK = {
-    "load": "gqn.checkpoint",
+    "load": "gqn.artifacts.checkpoint",
     "scene": "gqn.data.sources",
-    "mse": "gqn.metrics",
-    "psnr": "gqn.metrics",
-    "picture": "gqn.drawing",
+    "mse": "gqn.metrics.images",
+    "psnr": "gqn.metrics.images",
+    "picture": "gqn.figures.drawing",
 }
 
 

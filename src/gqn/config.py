@@ -1,335 +1,285 @@
-"""What a run is: one flat, frozen record of options, its presets, and how it is read from TOML and kept beside weights.
+"""The options of a run, in groups, and how they are read and stored.
 
-Nothing here imports torch, so that the command line answers at once. An option's name is its flag (dashes or
-underscores), its TOML key and, for the model's, its keyword argument. What a run is does not depend on where its data
-and first weights lie (PLACES): it holds digests of what they are.
+Flags (with dashes or underscores) and TOML keys have no groups: each is the name of a field, its flat name. Only
+`name`, which chooses the model or the optimizer, is called by its group: `--model`, `--optimizer`. Each model defines
+its own options (`gqn.models`). `Origin`, the paths of the data and of the initial weights, does not count when configs
+are compared: a config has digests of their content for that.
 """
 
 import dataclasses
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Suppress, arg
+from tyro.conf import Suppress
 
-from gqn import content, lookup, trained
-from gqn.data.released import DATASETS
-from gqn.errors import BadInput
+from gqn.data import specification
+from gqn.data.specification import spec
+from gqn.errors import RUN, BadInput
+from gqn.presets import FOUNDING, PRESETS
+from gqn.runtime import content, lookup
+from gqn.runtime.options import called, changed, check, flat_name, short
+
+if TYPE_CHECKING:
+    from gqn.models import Options
+
+FORMAT = 2  # of config.json
 
 
-def _short(*names: str) -> Any:
-    return arg(aliases=names)
+@dataclass(frozen=True)
+class Data:
+    """What a run is trained on. A training sample is one task: a scene with its context and query views."""
+
+    dataset_name: Annotated[str, short("-d")] = "shepard_metzler_5_parts"
+    """Name of the released dataset; its scenes are rendered on the fly, unless `data` is given."""
+    data_digest: Suppress[str] = ""
+    """Digest of the dataset's files (`gqn.data.fingerprint`), set by training; "" for rendered scenes."""
+    num_views: int = 0
+    """Views per scene that tasks are drawn from; 0: as in the released dataset, or as in the files."""
+    num_train_scenes: int = 0
+    """Use only this many training scenes, the first ones; 0: all."""
+    image_size: int = 64
+    """Side of the images in pixels, a multiple of 4. Released images have 64, mazes 84, rooms with rotations 128."""
+    max_context_size: Annotated[int, short("-c")] = 14
+    """Largest number of context views; each batch draws its number uniformly from 1 to this."""
+    num_queries: int = 1
+    """Query views per task, all predicted from one representation."""
+    query: Literal["view", "overhead"] = "view"
+    """View to predict: another view of the scene, or (mazes only) the overhead view, a map."""
+    max_objects: int = 0
+    """Largest number of objects in a scene (rooms only); 0: as in the released dataset."""
+    hold_out: bool = False
+    """Keep the documented held-out combinations (rooms only: pairs of shape and hue) out of training."""
+
+    def __post_init__(self):
+        specification.check(self.dataset_name, self.query, self.max_objects, self.hold_out)
+        check(self)
+        if self.image_size < 16 or self.image_size % 4:
+            raise BadInput(f"`image_size` must be a multiple of 4, at least 16, not {self.image_size}")
+        if self.query == "overhead" and self.num_queries > 1:
+            raise BadInput("a scene has one overhead view: leave `num_queries` away")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The ELBO, which training maximises, with a pixel std that is annealed."""
+
+    pixel_std_initial: Annotated[float, short("-pi")] = 2.0
+    """Pixel std at the start. A value below the final one makes the model use its latents early and keep using them."""
+    pixel_std_final: Annotated[float, short("-pf")] = 0.7
+    """Pixel std at the end of training, and in every validation and evaluation."""
+    pixel_std_fraction: float = 0.1
+    """Fraction of the training samples over which the pixel std is annealed."""
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimizer and its schedule."""
+
+    name: Annotated[Literal["adam", "muon"], called("optimizer")] = "adam"
+    """Adam; or Muon for hidden kernels, with Adam for all other weights."""
+    batch_size: Annotated[int, short("-b")] = 36
+    """Tasks per step, summed over all devices."""
+    learning_rate_initial: Annotated[float, short("-ri")] = 5e-4
+    """Learning rate at the start."""
+    learning_rate_warmup: int = 0
+    """Training samples of linear warm-up from zero; without warm-up, a high rate causes posterior collapse."""
+    learning_rate_final: Annotated[float, short("-rf")] = 5e-5
+    """Learning rate at the end."""
+    learning_rate_fraction: float = 0.8
+    """Fraction of the training samples over which the learning rate goes linearly from initial to final."""
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Length of training, validation, seed and precision."""
+
+    num_train_samples: Annotated[int, short("-t")] = 72_000_000
+    """Length of training, in training samples."""
+    num_val_samples: Annotated[int, short("-v")] = 128
+    """Number of validation tasks, the same ones in every validation."""
+    val_freq: Annotated[int, short("-f")] = 20_000
+    """Training samples between validations; a checkpoint is saved after each."""
+    seed: int = 0
+    """Seed; together with the step it determines all randomness."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic: float32, or bfloat16 where it is safe."""
+    init_digest: Suppress[str] = ""
+    """Digest of the initial weights (`gqn.artifacts.checkpoint.digest`), set by training; "" for random weights."""
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Paths of a run's data and initial weights. They may change between sessions, and are not compared."""
+
+    data: str = ""
+    """Train on the dataset's files, in the released format, instead of rendered scenes: their folder, or their address,
+    https://, gs:// or any that fsspec knows. A run can be resumed with the same files in another place."""
+    init: str = ""
+    """Weights to start from: a run folder, weights that come with the package, a .safetensors or .ckpt file, or
+    hf://owner/repo. The model's options are taken from them; flags and a TOML file override these, and the shapes must
+    fit. A run that is resumed goes on from its own checkpoint; these weights are then identified by their content."""
+
+
+def _paper_model() -> "Options":
+    from gqn import models  # imported late, as it imports torch: commands that do not need it start faster
+
+    return models.options("gqn")()
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of a training run. A training sample is one task: a scene, its context views and its queries."""
+    """All options of a training run; the defaults are the paper's. BadInput if options do not fit each other."""
 
-    # data
-    dataset_name: Annotated[str, _short("-d")] = "shepard_metzler_5_parts"
-    """Dataset to train on, by its released name; its scenes are rendered on the fly."""
-    data: str = field(default="", compare=False)
-    """Folder with the dataset's files in the released format, to train on them instead of rendering; or their address,
-    https://, gs:// or any that fsspec knows. A run goes on where they lie elsewhere, if they are the same."""
-    data_digest: Suppress[str] = ""
-    """What the files are (`gqn.data.fingerprint`); training finds it out. "" for rendered scenes."""
-    num_views: int = 0
-    """Views of a scene that tasks draw from; 0: as released, or as in the files."""
-    num_train_scenes: int = 0
-    """Training scenes that tasks are drawn from, the first ones; 0: all of the split's."""
-    image_size: int = 64
-    """Side of the images in pixels, a multiple of 4; released are 64, mazes 84, rooms with rotations 128."""
-    max_context_size: Annotated[int, _short("-c")] = 12
-    """Most context views of a task; each batch draws its number uniformly from 1 to this."""
-    num_queries: int = 1
-    """Query views of a task, all answered from one representation."""
-    query: Literal["view", "overhead"] = "view"
-    """What is asked for: another view of the scene, or (mazes) the one from straight above, its map."""
-    max_objects: int = 0
-    """Most objects of a scene, where scenes hold a varying number (rooms); 0: as released."""
-    hold_out: bool = False
-    """Train without the dataset's documented combinations of factors (rooms: pairs of shape and hue)."""
-    # model
-    init: str = field(default="", compare=False)
-    """Weights to start from: a run folder, weights that come with the package, a .safetensors or .ckpt file, or
-    hf://owner/repo. The model's options are then theirs; flags and a TOML file override them, and the shapes must fit.
-    A run that has begun goes on from its own weights, and knows these by their content, wherever they lie."""
-    init_digest: Suppress[str] = ""
-    """What these weights are (`gqn.checkpoint.digest`); training finds it out. "" for random ones."""
-    representation: Literal["pyramid", "tower", "pool", "identity_tower", "lattice", "separable_lattice"] = (
-        "identity_tower"
-    )
-    """Network that encodes one context view."""
-    representation_maps: int = 256
-    """Channels of the representation, a multiple of 8."""
-    aggregate: Literal["sum", "mean"] = "sum"
-    """How the codes of the context views become one representation."""
-    num_steps: Annotated[int, _short("-s")] = 12
-    """Generation steps."""
-    num_latent_maps: Annotated[int, _short("-l")] = 3
-    """Channels of the latent of each step."""
-    num_recurrent_maps: Annotated[int, _short("-u")] = 64
-    """Channels of the recurrent states."""
-    num_canvas_maps: int = 32
-    """Channels of the canvas."""
-    kernel_size: int = 5
-    """Kernel of the recurrent convolutions, odd."""
-    head_size: int = 1
-    """Kernel of the prior and posterior heads, odd."""
-    shared_cores: bool = True
-    """Share the weights of the generation steps."""
-    joint_downsampling: bool = True
-    """Look at image and canvas through one activated convolution, as the founding program, not two linear ones."""
-    activation: Literal["relu", "elu"] = "elu"
-    """Nonlinearity of the representation network."""
-    sigmoid_output: bool = True
-    """Squash the image mean into (0, 1); the paper's is linear."""
-    # objective
-    pixel_std_initial: Annotated[float, _short("-pi")] = 2.0
-    """Standard deviation of a pixel at the start; one below the final one makes latents pay at first, and they last."""
-    pixel_std_final: Annotated[float, _short("-pf")] = 0.7
-    """Standard deviation of a pixel in the end, and in every validation and evaluation."""
-    pixel_std_fraction: float = 0.1
-    """Share of the training samples over which it is annealed."""
-    # optimization
-    optimizer: Literal["adam", "muon"] = "adam"
-    """Muon takes orthogonal steps in kernels between features; what else there is, it leaves to Adam."""
-    batch_size: Annotated[int, _short("-b")] = 32
-    """Tasks per step, over all devices."""
-    learning_rate_initial: Annotated[float, _short("-ri")] = 5e-4
-    """Learning rate at the start."""
-    learning_rate_warmup: int = 0
-    """Training samples over which it first rises from zero; without, a high one silences the latents for good."""
-    learning_rate_final: Annotated[float, _short("-rf")] = 4e-4
-    """Learning rate in the end."""
-    learning_rate_fraction: float = 0.8
-    """Share of the training samples over which it falls, linearly."""
-    num_train_samples: Annotated[int, _short("-t")] = 5_000_000
-    """Training samples."""
-    # validation
-    num_val_samples: Annotated[int, _short("-v")] = 128
-    """Validation tasks, always the same ones."""
-    val_freq: Annotated[int, _short("-f")] = 20_000
-    """Training samples between two validations, each followed by a checkpoint."""
-    # the run
-    seed: int = 0
-    """Decides, with the step, everything random."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic: float32, or bfloat16 where it is safe."""
+    data: Data = Data()
+    model: "Options" = field(default_factory=_paper_model)
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    run: Run = Run()
+    origin: Origin = field(default=Origin(), compare=False)
 
     def __post_init__(self):
-        if self.dataset_name not in DATASETS:
-            raise BadInput(lookup.unknown("dataset", self.dataset_name, DATASETS))
-        if self.image_size < 16 or self.image_size % 4:
-            raise BadInput(f"image-size must be a multiple of 4, at least 16, not {self.image_size}")
-        views = self.num_views or DATASETS[self.dataset_name].num_views
-        known = self.num_views or not self.data  # what files hold is known when they are opened
-        if known and self.max_context_size + self.num_queries > views:
+        data = self.data
+        views = data.num_views or spec(data.dataset_name).num_views
+        known = data.num_views or not self.origin.data  # views per scene of files are known once they are opened
+        if known and data.max_context_size + data.num_queries > views:
             raise BadInput(
-                f"max-context-size {self.max_context_size} with num-queries {self.num_queries} does not fit "
-                f"{self.dataset_name}, whose scenes have {views} views: at most {views - self.num_queries}"
+                f"`max_context_size` {data.max_context_size} with `num_queries` {data.num_queries} does not fit "
+                f"{data.dataset_name}, whose scenes have {views} views: at most {views - data.num_queries}"
             )
-        for name in ("kernel_size", "head_size"):
-            if getattr(self, name) % 2 == 0:
-                raise BadInput(f"{_flag(name)} must be odd, not {getattr(self, name)}")
-        for option in dataclasses.fields(self):
-            value = getattr(self, option.name)
-            if type(value) in (int, float) and not (value > 0 or (value == 0 and option.default == 0)):
-                raise BadInput(f"{_flag(option.name)} must be positive, not {value}")
-            if get_origin(option.type) is Literal and value not in get_args(option.type):
-                raise BadInput(lookup.unknown(_flag(option.name), str(value), get_args(option.type)))
-        if self.representation_maps % 8:
-            raise BadInput(f"representation-maps must be a multiple of 8, not {self.representation_maps}")
-        if self.representation.endswith("lattice") and self.sigmoid_output:
-            raise BadInput("the lattice starts from a picture, which is not squashed: give --no-sigmoid-output")
-        if self.query == "overhead" and self.num_queries > 1:
-            raise BadInput("a scene has one overhead view: leave --num-queries away")
-        if self.query == "overhead" and DATASETS[self.dataset_name].family != "mazes":
-            raise BadInput(f"{self.dataset_name} has no overhead view: leave --query away")
-        if self.max_objects and DATASETS[self.dataset_name].family != "rooms":
-            raise BadInput(f"{self.dataset_name} has no varying number of objects: leave --max-objects away")
-        if self.hold_out and DATASETS[self.dataset_name].family != "rooms":
-            raise BadInput(f"{self.dataset_name} has no documented hold-out: leave --hold-out away")
+
+    def having(self, **options: Any) -> "Config":
+        """A copy with some options changed, given by their flat names; BadInput if one is unknown or wrong."""
+        return self.replaced(options, "options")
+
+    def replaced(self, values: dict[str, Any], where: str) -> "Config":
+        """As `having`; errors name `where` the values come from. A new `model` starts with its default options."""
+        values = {name.replace("-", "_"): value for name, value in values.items()}
+        config = self
+        if "model" in values and (name := values.pop("model")) != self.flat()["model"]:
+            from gqn import models
+
+            config = dataclasses.replace(self, model=models.options(name)())
+        places = config._places()
+        groups: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            if name not in places:
+                raise BadInput(f"{where}: {lookup.unknown('option', name, places)}")
+            group, option = places[name]
+            groups.setdefault(group, {})[option] = value
+        parts = {group: changed(getattr(config, group), chosen, where) for group, chosen in groups.items()}
+        return dataclasses.replace(config, **parts)
+
+    def _places(self) -> dict[str, tuple[str, str]]:
+        """Group and field of each option, by its flat name."""
+        groups = {group.name: dataclasses.fields(getattr(self, group.name)) for group in dataclasses.fields(self)}
+        return {flat_name(option): (group, option.name) for group, options in groups.items() for option in options}
+
+    @property
+    def model_options(self) -> list[str]:
+        """Flat names of the options that the weights depend on."""
+        return ["model", "image_size", *(option.name for option in dataclasses.fields(self.model))]
+
+    def flat(self) -> dict[str, Any]:
+        """All options by their flat names (names without groups); `model` is the model's name."""
+        from gqn import models
+
+        values = {name: getattr(getattr(self, group), option) for name, (group, option) in self._places().items()}
+        return {"model": models.name_of(self.model)} | values
 
     def on(self, dataset: str) -> "Config":
-        """The same for another dataset: the released size stays the released one, and context views that exist."""
-        if dataset not in DATASETS:
-            raise BadInput(lookup.unknown("dataset", dataset, DATASETS))
-        here, there = DATASETS[self.dataset_name], DATASETS[dataset]
-        size = there.image_size if self.image_size == here.image_size else self.image_size
-        return dataclasses.replace(
-            self,
-            dataset_name=dataset,
-            image_size=size,
-            max_context_size=min(self.max_context_size, there.max_context),
-        )
+        """The same config for another dataset.
+
+        If the images had the released size, they have the released size of the new dataset. The number of context
+        views is reduced if the new dataset has fewer.
+        """
+        here, there = spec(self.data.dataset_name), spec(dataset)
+        size = there.image_size if self.data.image_size == here.image_size else self.data.image_size
+        most = min(self.data.max_context_size, there.max_context)
+        return self.having(dataset_name=dataset, image_size=size, max_context_size=most)
 
     def with_model_of(self, other: "Config") -> "Config":
-        """The same with the model's options of another, whose weights then fit."""
-        return dataclasses.replace(self, **{name: getattr(other, name) for name in MODEL_OPTIONS})
+        """The same config with the model and image size of another config, so that its weights fit."""
+        data = dataclasses.replace(self.data, image_size=other.data.image_size)
+        return dataclasses.replace(self, data=data, model=other.model)
 
     @property
     def stored(self) -> bool:
-        """Whether it is trained on files, wherever they lie, and not on rendered scenes."""
-        return bool(self.data or self.data_digest)
+        """Whether the run is trained on files, not on rendered scenes."""
+        return bool(self.origin.data or self.data.data_digest)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return -(-self.num_train_samples // self.batch_size)
+        """Number of optimizer steps of the whole run."""
+        return -(-self.run.num_train_samples // self.optimizer.batch_size)
 
     def scenes(self, split: str, place: "Place | None" = None) -> dict[str, Any]:
-        """The options of `gqn.data.sources.source` for a split."""
+        """Keyword arguments of `gqn.data.sources.source` for a split; the default place if none is given."""
         place = place or Place()
         return {
-            "name": self.dataset_name,
+            "name": self.data.dataset_name,
             "split": split,
-            "image_size": self.image_size,
-            "num_views": self.num_views,
-            "num_scenes": self.num_train_scenes if split == "train" else 0,
-            "query": self.query,
-            "max_objects": self.max_objects,
-            "hold_out": self.hold_out and split == "train",
-            "data": self.data or None,
+            "image_size": self.data.image_size,
+            "num_views": self.data.num_views,
+            "num_scenes": self.data.num_train_scenes if split == "train" else 0,
+            "query": self.data.query,
+            "max_objects": self.data.max_objects,
+            "hold_out": self.data.hold_out and split == "train",
+            "data": self.origin.data or None,
             "skip_damaged": place.skip_damaged,
             "cache_gb": place.cache_gb,
         }
 
-    def model(self) -> dict[str, Any]:
-        """The options that are the model's keyword arguments."""
-        options = {name: getattr(self, name) for name in MODEL_OPTIONS}
-        return options | {"region": DATASETS[self.dataset_name].region}
-
-    def replaced(self, values: dict[str, Any], where: str) -> "Config":
-        """A copy with some options replaced; `where` they come from is named if one is unknown or of a wrong type."""
-        types = {f.name: f.type for f in dataclasses.fields(self)}
-        clean = {}
-        for key, value in values.items():
-            name = key.replace("-", "_")
-            if name not in types:
-                raise BadInput(f"{where}: {lookup.unknown('option', key, types)}")
-            have = getattr(self, name)
-            if type(have) is float and type(value) is int:
-                value = float(value)
-            if type(value) is not type(have):
-                raise BadInput(f"{where}: {key} must be a {type(have).__name__}, not {value!r}")
-            clean[name] = value
-        return dataclasses.replace(self, **clean)
-
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what a run takes place: but for rounding, and for `skip_damaged`, no matter to its result."""
+    """Where and on what hardware a run takes place. Only `skip_damaged` changes its result, apart from rounding."""
 
     logdir: Path = Path("log")
-    """Folder that run folders go into."""
+    """Parent folder of the run folders."""
     run_suffix: str = ""
     """Appended to the run folder's name."""
     resume: bool = True
-    """Continue the run if its folder exists; --no-resume starts over and replaces it."""
+    """Continue the run if its folder exists; otherwise start again and replace the folder."""
     gpu: bool = False
     """Train on GPU instead of CPU."""
     devices: int = 1
-    """GPUs, or CPU processes."""
+    """Number of GPUs, or of CPU processes."""
     num_nodes: int = 1
-    """Machines with as many devices each, started by torchrun or SLURM (runs/slurm.sh)."""
+    """Number of machines, each with `devices` devices; start them by torchrun or SLURM (runs/slurm.sh)."""
     accumulate: int = 1
-    """Parts in which a device works on its share of a batch, one after the other, to need less memory."""
+    """Gradient accumulation: parts that a device splits its share of a batch into, to need less memory."""
     compile: bool = False
-    """Compile the step loop: on two CPU cores not worth its minute (dev/LOG.md); not yet measured on a GPU."""
+    """Compile the step loop. Takes a minute: not worth it on two CPU cores (dev/LOG.md), not yet measured on GPU."""
     workers: int = 1
-    """Processes that make batches ahead of need, per device; 0 makes them in the training process."""
+    """Processes per device that prepare batches in advance; 0: prepare them in the training process."""
     skip_damaged: bool = False
-    """Name, count and pass over damaged scenes of files, and take the next; without, the first one stops the run."""
+    """Report damaged scenes of files and use the next scene instead; without this, the first one stops the run."""
     cache_gb: float = 20.0
-    """Most GB of remote files to keep on disk."""
+    """GB of remote files to keep on disk, at most."""
 
 
-PLACES = [f.name for f in dataclasses.fields(Config) if not f.compare]
-DIGESTS = ["data_digest", "init_digest"]
-OPTIONS = [f.name for f in dataclasses.fields(Config) if f.name not in PLACES + DIGESTS]
-MODEL_OPTIONS = [
-    "image_size",
-    "representation",
-    "representation_maps",
-    "aggregate",
-    "num_steps",
-    "num_latent_maps",
-    "num_recurrent_maps",
-    "num_canvas_maps",
-    "kernel_size",
-    "head_size",
-    "shared_cores",
-    "joint_downsampling",
-    "activation",
-    "sigmoid_output",
-]
-
-FAST = Config(
-    image_size=32,
-    max_context_size=4,
-    representation="separable_lattice",
-    representation_maps=128,
-    aggregate="mean",
-    num_steps=2,
-    num_latent_maps=1,
-    num_recurrent_maps=64,
-    num_canvas_maps=32,
-    kernel_size=3,
-    head_size=3,
-    joint_downsampling=False,
-    sigmoid_output=False,
-    pixel_std_initial=0.1,
-    pixel_std_final=0.25,
-    pixel_std_fraction=0.5,
-    optimizer="muon",
-    batch_size=8,
-    learning_rate_initial=4e-3,
-    learning_rate_warmup=1_600,
-    learning_rate_final=2e-5,
-    learning_rate_fraction=1.0,
-    num_train_samples=64_000,
-    val_freq=8_000,
-)
-
-PRESETS = {
-    # the founding program's defaults
-    "founding": Config(),
-    # the paper's model and schedule (supplement): 2 M steps of 36, 167 M parameters in unshared cores
-    "paper": Config(
-        max_context_size=14,
-        representation="tower",
-        num_recurrent_maps=128,
-        num_canvas_maps=128,
-        head_size=5,
-        shared_cores=False,
-        joint_downsampling=False,
-        activation="relu",
-        sigmoid_output=False,
-        batch_size=36,
-        learning_rate_final=5e-5,
-        num_train_samples=72_000_000,
-    ),
-    # for CPUs: what won the race of recipes in dev/LOG.md, with a representation that is told the geometry; its pixel
-    # stds are for 32 px, and at 64 px 0.5 in the end is worth as much per image
-    "fast": FAST,
-    # the same in six minutes of two busy cores, for shepard_metzler_5_parts: MSE 0.0018 with 3 context views
-    "demo": dataclasses.replace(FAST, num_train_samples=12_000, val_freq=2_000),
-}
-
-
-def preset(name: str) -> Config:
-    """A preset by name; raises BadInput with the nearest name if there is none."""
+def preset(name: str, **options: Any) -> Config:
+    """A preset by name, with some options changed; BadInput, with the nearest name, if there is no such preset."""
     if name not in PRESETS:
         raise BadInput(lookup.unknown("preset", name, PRESETS))
-    return PRESETS[name]
+    return Config().having(**(PRESETS[name] | options))
 
 
 def read_toml(path: Path, base: Config) -> Config:
-    """`base` with the options of a TOML file, whose keys are the option names."""
+    """`base` with the options of a TOML file; BadInput if it cannot be read or has an unknown or wrong option."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -337,32 +287,84 @@ def read_toml(path: Path, base: Config) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not valid TOML: {error}") from error
     if found := [name for name in DIGESTS if name in values]:
-        raise BadInput(f"{path}: {lookup.unknown('option', found[0], OPTIONS + PLACES)}")
+        raise BadInput(f"{path}: {lookup.unknown('option', found[0], set(base.flat()) - set(DIGESTS))}")
     return base.replaced(values, str(path))
 
 
+def as_json(config: Config) -> str:
+    """The text of config.json, which is stored beside a run's weights; without `Origin`."""
+    from gqn import models
+
+    groups = {group.name: vars(getattr(config, group.name)) for group in dataclasses.fields(config) if group.compare}
+    groups["model"] = {"name": models.name_of(config.model)} | groups["model"]
+    return json.dumps({"format": FORMAT, **groups}, indent=2) + "\n"
+
+
 def read(path: Path) -> Config:
-    """The config that lies beside a run's weights."""
+    """Read a config.json of this format or an older one; BadInput if there is none, or it is damaged or too new."""
     try:
-        return Config().replaced(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return _read(json.loads(path.read_text(encoding="utf-8")), str(path))
     except OSError as error:
         reason = f"cannot read {path.name} ({error.strerror}); {content.listing(path.parent)}"
-        raise BadInput(f"{path.parent} holds no run: {reason}; RUN is a {trained.RUN}") from error
-    except (ValueError, AttributeError) as error:  # not JSON, not text, not a table
+        raise BadInput(f"{path.parent} holds no run: {reason}; RUN is a {RUN}") from error
+    except (ValueError, AttributeError, TypeError) as error:  # not JSON, not text, not tables
         raise BadInput(f"{path} is damaged: {error}") from error
 
 
-def as_json(config: Config) -> str:
-    """The config as it lies beside a run's weights: what the run is, and no places."""
-    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in PLACES}
-    return json.dumps(values, indent=2) + "\n"
+def _read(values: dict[str, Any], where: str) -> Config:
+    from gqn import models
+
+    if (found := values.pop("format", 1)) not in (*MIGRATIONS, FORMAT):
+        raise BadInput(f"{where} is of format {found}, this gqn reads up to {FORMAT}: use the gqn that wrote it")
+    for older in range(found, FORMAT):
+        values = MIGRATIONS[older](values)
+    try:
+        config = Config(model=models.options(values.get("model", {}).pop("name", "gqn"))())
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+    groups = {group.name: vars(getattr(config, group.name)) for group in dataclasses.fields(config)}
+    unknown = [group for group in values if group not in groups]
+    unknown += [name for group in groups for name in values.get(group, {}) if name not in groups[group]]
+    if unknown:
+        known = groups.keys() | config.flat().keys()
+        raise BadInput(f"{where}: {lookup.unknown('option', unknown[0], sorted(known))}")
+    parts = {group: changed(getattr(config, group), options, where) for group, options in values.items()}
+    return dataclasses.replace(config, **parts)
 
 
-def differences(ours: Config, theirs: Config, options: Iterable[str] = OPTIONS) -> list[str]:
-    """The options, of some, in which two configs differ, each as 'name: ours here, theirs there'."""
-    pairs = {name: (getattr(ours, name), getattr(theirs, name)) for name in options}
-    return [f"{_flag(name)}: {a!r} here, {b!r} there" for name, (a, b) in pairs.items() if a != b]
+def _grouped(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 to 2. Format 1 (gqn 0.1.0) had no groups and other defaults, which fill in what a file leaves out."""
+    values = FOUNDING | values
+    groups: dict[str, dict[str, Any]] = {}
+    for group, names in GROUPS_OF_FORMAT_1.items():
+        groups[group] = {name: values.pop(name) for name in names.split() if name in values}
+    if "optimizer" in groups["optimizer"]:
+        groups["optimizer"]["name"] = groups["optimizer"].pop("optimizer")
+    groups["model"] |= values  # the rest is unknown; `_read` reports it
+    return groups
 
 
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
+GROUPS_OF_FORMAT_1 = {
+    "data": "dataset_name data_digest num_views num_train_scenes image_size max_context_size num_queries query "
+    "max_objects hold_out",
+    "model": "representation representation_maps aggregate num_steps num_latent_maps num_recurrent_maps "
+    "num_canvas_maps kernel_size head_size shared_cores joint_downsampling activation sigmoid_output",
+    "objective": "pixel_std_initial pixel_std_final pixel_std_fraction",
+    "optimizer": "optimizer batch_size learning_rate_initial learning_rate_warmup learning_rate_final "
+    "learning_rate_fraction",
+    "run": "num_train_samples num_val_samples val_freq seed precision init_digest",
+    "origin": "data init",
+}
+
+# Functions that convert the content of config.json from a format to the next; they also remove dropped options.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _grouped}
+
+PLACES = [f.name for f in dataclasses.fields(Origin)]
+DIGESTS = ["data_digest", "init_digest"]
+
+
+def differences(ours: Config, theirs: Config, options: Iterable[str]) -> list[str]:
+    """The differences of two configs in some options, each as text, '`name`: ours here, theirs there'."""
+    here, there = ours.flat(), theirs.flat()
+    pairs = {name: (here.get(name), there.get(name)) for name in options}
+    return [f"`{name}`: {a!r} here, {b!r} there" for name, (a, b) in pairs.items() if a != b]

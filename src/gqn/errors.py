@@ -1,26 +1,29 @@
-"""What went wrong, told to a person."""
+"""Errors and warnings that the package raises for its users, and detection of out-of-memory errors."""
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+RUN = "run folder, shipped weights by name, a .safetensors or .ckpt file, or hf://owner/repo"
+"""What the argument RUN may be, for messages and help; `gqn.artifacts.trained` reads it."""
+
 
 class BadInput(Exception):
-    """Something the user gave or has cannot be used; the message is one line that names it and the way out.
+    """An input or file of the user cannot be used. The message is one line that names it and says what to do.
 
     The command line prints the message alone and exits with 2.
     """
 
 
 class Absent(BadInput):
-    """Files that the user names are not there."""
+    """Files that the user named do not exist."""
 
 
 class Unfamiliar(UserWarning):
-    """A model is asked about cameras that are not like those it was trained on, so that its answers will be worse."""
+    """The cameras given to a model are unlike those it was trained on; its images will be worse."""
 
 
-LACK = (  # how engines say that memory is short, besides MemoryError
+LACK = (  # in messages of RuntimeErrors that mean out of memory
     "can't allocate memory",
     "not enough memory",
     "out of memory",
@@ -32,7 +35,7 @@ WORKER = ("DataLoader worker", "unable to write to file </torch", "unable to ope
 
 @contextmanager
 def within_memory(way_out: str) -> Iterator[None]:
-    """Too little memory for what is done inside is a BadInput with the way out."""
+    """Turn an out-of-memory error inside the block into BadInput; `way_out` tells the user what to do."""
     try:
         yield
     except Exception as error:
@@ -42,7 +45,7 @@ def within_memory(way_out: str) -> Iterator[None]:
 
 
 def short_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short: of the machine, of a GPU, or shared with worker processes."""
+    """Whether an error means that memory ran out: main memory, GPU memory, or memory shared with worker processes."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (

@@ -1,10 +1,10 @@
-"""Posed images: what a scene is to everything in this package.
+"""Posed images: cameras, views and tasks, the data types that the whole package uses for scenes.
 
-Conventions, shared by all datasets and pinned by tests: right-handed world, z up, angles in radians. Yaw turns
+Conventions of all datasets, checked by tests: right-handed world, z up, angles in radians. Yaw turns
 clockwise seen from above and positive pitch looks up, so that a camera looks along
-(cos yaw cos pitch, -sin yaw cos pitch, sin pitch); there is no roll. These are the released files' conventions,
-measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin. In genuine scenes
-of rooms_ring_camera and mazes yaw turns the other way, which nothing here takes into account.
+(cos yaw cos pitch, -sin yaw cos pitch, sin pitch); there is no roll. These are the conventions of the released files,
+measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin. In the released
+files of rooms_ring_camera and mazes yaw turns the other way; this package does not correct for that.
 """
 
 import math
@@ -17,12 +17,12 @@ from torch.nn.functional import interpolate
 
 from gqn.errors import BadInput
 
-BEYOND = 0.5  # what values may lie outside [0, 1]: samples do so by less, 0 to 255 and -1 to 1 by more
+BEYOND = 0.5  # tolerance beyond [0, 1]: samples stay within it, images in 0 to 255 or -1 to 1 do not
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """Where views are taken from; any batch shape *B. BadInput if they are not what is said here."""
+    """Cameras, of any batch shape *B. BadInput if a field has the wrong type, shape or range."""
 
     pose: Tensor  # (*B, 5): x, y, z, yaw, pitch; float32, as released
     fov: float = 50.0  # full angle across the (square) image, in degrees
@@ -42,7 +42,7 @@ class Cameras:
         return replace(self, pose=self.pose[index])
 
     def float(self) -> Self:
-        """Poses as float32."""
+        """The same cameras with poses as float32."""
         return self if self.pose.dtype == torch.float32 else replace(self, pose=self.pose.float())
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
@@ -50,9 +50,9 @@ class Cameras:
         return replace(self, pose=self.pose.to(device, non_blocking=non_blocking))
 
     def vector(self) -> Tensor:
-        """What a network sees of a camera, (*B, 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
+        """The network input for a camera, (*B, 7): x, y, z, sin yaw, cos yaw, sin pitch, cos pitch.
 
-        The order of the official reader (github.com/google-deepmind/gqn-datasets).
+        This is the order of the official reader (github.com/google-deepmind/gqn-datasets).
         """
         position, yaw, pitch = self.pose.split([3, 1, 1], -1)
         return torch.cat([position, yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()], -1)
@@ -73,8 +73,8 @@ class Cameras:
     def rays(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Origins (*B, 3) and unit directions (*B, height, width, 3) of the rays through the pixel centres."""
         focal = width / 2 / math.tan(math.radians(self.fov) / 2)  # in pixels
-        x = (torch.arange(width).to(self.pose) + 0.5 - width / 2) / focal
-        y = (torch.arange(height).to(self.pose) + 0.5 - height / 2) / focal
+        x = (torch.arange(width, device=self.pose.device).to(self.pose.dtype) + 0.5 - width / 2) / focal
+        y = (torch.arange(height, device=self.pose.device).to(self.pose.dtype) + 0.5 - height / 2) / focal
         y, x = torch.meshgrid(y, x, indexing="ij")
         in_camera = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], -1), dim=-1)
         rotation = self.matrix()[..., :3, :3]
@@ -83,9 +83,9 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Views:
-    """Images with their cameras; any batch shape *B. BadInput if they are not what is said here."""
+    """Images with their cameras, of any batch shape *B. BadInput if a field has the wrong type or shape."""
 
-    frames: Tensor  # (*B, 3, H, W): uint8 in storage and on the way, float in [0, 1] for a model
+    frames: Tensor  # (*B, 3, H, W): uint8 in storage and transfer, float in [0, 1] for a model
     cameras: Cameras
 
     def __post_init__(self):
@@ -100,7 +100,7 @@ class Views:
         return replace(self, frames=self.frames[index], cameras=self.cameras[index])
 
     def float(self) -> Self:
-        """Frames as float32 in [0, 1], poses as float32."""
+        """The same views with frames as float32 in [0, 1] and poses as float32."""
         frames, cameras = floats(self.frames).float(), self.cameras.float()
         same = frames is self.frames and cameras is self.cameras
         return self if same else replace(self, frames=frames, cameras=cameras)
@@ -111,7 +111,7 @@ class Views:
         return replace(self, frames=frames, cameras=self.cameras.to(device, non_blocking))
 
     def resized(self, size: int) -> Self:
-        """Frames with a side of `size` pixels, resized with antialiasing; BadInput if they are not square."""
+        """The views at `size` x `size` pixels, resized with antialiasing; BadInput if they are not square."""
         height, width = self.frames.shape[-2:]
         if height != width:
             raise BadInput(f"frames of {width} x {height} pixels are not square: crop them, as cameras see squares")
@@ -129,7 +129,7 @@ class Task:
         return replace(self, context=self.context[scenes], query=self.query[scenes])
 
     def float(self) -> Self:
-        """Frames of both as float32 in [0, 1]."""
+        """The same task with frames as float32 in [0, 1] and poses as float32."""
         return replace(self, context=self.context.float(), query=self.query.float())
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
@@ -137,7 +137,7 @@ class Task:
         return replace(self, context=self.context.to(device, non_blocking), query=self.query.to(device, non_blocking))
 
     def pin_memory(self) -> Self:
-        """A copy in page-locked memory, from which a GPU copies in the background."""
+        """A copy in page-locked memory, so that the transfer to a GPU can run in the background."""
 
         def pinned(v: Views) -> Views:
             return Views(v.frames.pin_memory(), replace(v.cameras, pose=v.cameras.pose.pin_memory()))
@@ -146,25 +146,31 @@ class Task:
 
 
 def stack(views: list[Views]) -> Views:
-    """Views of one shape, joined along a new first axis."""
+    """Stack views of the same shape along a new first axis."""
     cameras = replace(views[0].cameras, pose=torch.stack([v.cameras.pose for v in views]))
     return Views(torch.stack([v.frames for v in views]), cameras)
 
 
+def joined(context: Views, more: Views) -> Views:
+    """Concatenate views (B, M) and (B, N) of the same scenes to (B, M + N)."""
+    cameras = replace(context.cameras, pose=torch.cat([context.cameras.pose, more.cameras.pose], 1))
+    return Views(torch.cat([context.frames, more.frames], 1), cameras)
+
+
 def resized(frames: Tensor, size: int) -> Tensor:
-    """Frames (*B, 3, H, W) with a side of `size` pixels, with antialiasing; uint8 stay uint8."""
+    """Resize frames (*B, 3, H, W) to `size` x `size` pixels, with antialiasing; uint8 frames stay uint8."""
     flat = frames.reshape(-1, *frames.shape[-3:]).float()
     small = interpolate(flat, (size, size), mode="bilinear", antialias=True).view(*frames.shape[:-2], size, size)
     return small if frames.is_floating_point() else small.round_().clamp_(0, 255).to(frames.dtype)
 
 
 def floats(images: Tensor) -> Tensor:
-    """Images as floats in [0, 1], of which uint8 ones are 0 to 255; floats stay as they are."""
+    """Convert uint8 images (0 to 255) to floats in [0, 1]; float images are returned unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def check_images(images: Any, what: str) -> None:
-    """BadInput, which calls them `what`, unless these are images (*B, 3, H, W), uint8 or float. Costs nothing."""
+    """BadInput, which calls them `what`, unless these are images (*B, 3, H, W), uint8 or float. Reads no values."""
     if not isinstance(images, Tensor):
         raise BadInput(f"{what} must be a tensor of images, not {_kind(images)}: torch.as_tensor makes one of arrays")
     if images.ndim < 3 or images.shape[-3] != 3:
@@ -176,7 +182,10 @@ def check_images(images: Any, what: str) -> None:
 
 
 def check_range(images: Tensor, what: str) -> None:
-    """BadInput, which calls them `what`, unless float images are about in [0, 1]. It waits for the images' device."""
+    """BadInput, which calls them `what`, if float images are NaN or leave [0, 1] by more than BEYOND.
+
+    Reads the values, so it synchronises with the images' device.
+    """
     if not images.is_floating_point() or not images.numel():
         return
     low, high = (x.item() for x in images.aminmax())

@@ -1,7 +1,8 @@
-"""What the files of a dataset are, wherever they lie: by this a run knows its data again.
+"""Fingerprint of a dataset's files, by which a resumed run checks that it reads the same data as before.
 
-Of files in a folder it is their names, sizes, and where their records begin, which the index of each holds: nothing
-else has to be read. Of files at an address it is what the address lists, their names.
+For files in a folder it consists of their names, their sizes and the offsets of their records. The offsets come from
+the index of each file, so the records themselves are not read. For files at an address it is their names alone. It does
+not depend on where the files lie.
 """
 
 import hashlib
@@ -11,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from gqn.data import fetch
-from gqn.data.remote import Remote
-from gqn.data.stored import Stored
-from gqn.data.tasks import Source
+from gqn.data import Source
+from gqn.data.files.stored import Stored
+from gqn.data.remote import fetch
+from gqn.data.remote.source import Remote
 
-NAMED = 3  # files that differ, at most
-Files = dict[str, list[Any] | None]  # by name: bytes and a digest of the index; None at an address
+NAMED = 3  # at most so many differing files are named in a message
+Files = dict[str, list[Any] | None]  # file name -> [size in bytes, digest of the index]; None for a file at an address
 
 
 def files(scenes: Source) -> Files:
-    """The files that hold the scenes of a source; none of rendered ones."""
+    """The files that hold the scenes of a source; empty for rendered scenes."""
     if isinstance(scenes, Remote):
         return {Path(fetch.plain(address)).name: None for address in scenes.addresses}
     if isinstance(scenes, Stored):
@@ -32,13 +33,13 @@ def files(scenes: Source) -> Files:
 
 
 def digest(splits: dict[str, Files]) -> str:
-    """The files of splits in a word: that of others is another; "" if there are none."""
+    """A hash of the files of all splits; "" if there are no files."""
     text = json.dumps(splits, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32] if any(splits.values()) else ""
 
 
 def differences(here: dict[str, Files], there: dict[str, Files]) -> str:
-    """In which files of their splits two records differ, in words, naming a few."""
+    """A message that says which files differ between two fingerprints (split -> files), naming at most `NAMED`."""
     lines = []
     for split in sorted(here.keys() | there.keys()):
         a, b = here.get(split, {}), there.get(split, {})

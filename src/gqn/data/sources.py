@@ -1,23 +1,25 @@
-"""Where scenes come from: `source(name, split)` gives the scenes of a dataset by index."""
+"""Where scenes come from: `source(name, split)` returns the scenes of a dataset, accessed by index."""
 
+import functools
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gqn import lookup
-from gqn.data import jpeg, remote
-from gqn.data.released import DATASETS
-from gqn.data.stored import find, stored
-from gqn.data.tasks import Source, rng
-from gqn.data.tfrecord import Scene
+from gqn.data import Record, Source
+from gqn.data.files import jpeg
+from gqn.data.files.stored import find, stored
+from gqn.data.remote import cache
+from gqn.data.remote.source import Remote
+from gqn.data.specification import check, spec
+from gqn.data.tasks import rng
 from gqn.errors import BadInput
+from gqn.runtime import lookup
 from gqn.views import Cameras, Views
 
-# Scene seeds of the two splits; they never meet.
+# Scene seeds of the two splits; they are disjoint.
 SPLITS = {"train": range(0, 2**32), "test": range(2**32, 2**32 + 2**20)}
 
 
@@ -34,58 +36,56 @@ def source(
     query: str = "view",
     max_objects: int = 0,
 ) -> Source:
-    """The scenes of a released dataset's name: rendered as they are asked for, or read from `data`.
+    """The scenes of the dataset with this released name: rendered on the fly, or read from `data` if it is given.
 
-    `split` is "train" or "test". They have the released size and number of views (stored ones: their own) unless
-    `image_size` and `num_views` are given; `num_scenes` takes the first so many of them.
+    `split` is "train" or "test". `image_size` and `num_views` default to those of the released dataset for rendered
+    scenes, and to those of the files for stored scenes. `num_scenes` keeps only the first so many scenes.
 
-    Rendered: frames have been through the released files' JPEG coding, so that scene i is the same to the byte whether
-    it is rendered here or read from files that were. With `query` "overhead" every task asks for the view from straight
-    above, where the family has one. `max_objects` and `hold_out` are of families that have them: most objects of a
-    scene, if not as released; and leaving out the family's documented combinations of factors.
+    Rendered scenes: frames are encoded and decoded with the JPEG settings of the released files, so scene i is the same
+    to the byte whether it is rendered here or read from files rendered earlier. With `query` "overhead" every query is
+    the view from straight above, if the family has one. `max_objects` sets the largest number of objects in a scene
+    (0: as released), and `hold_out` leaves out the family's documented combinations of factors; each works only for
+    families that support it.
 
-    Stored: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames are resized, with
-    antialiasing, to an `image_size` that is not theirs. With `skip_damaged` a damaged scene is named on stderr and the
-    next one taken. An address (https://, gs:// or any of fsspec) in place of the folder gives a `Remote` source, which
-    keeps files in a cache of at most `cache_gb` GB and whose number of scenes is not known; with `num_scenes` the files
-    that hold these are fetched at once. Raises BadInput if there are no such files, they hold less than is asked for,
-    or one cannot be used.
+    Stored scenes: `data` is a folder that holds `name`/`split`/*.tfrecord or `split`/*.tfrecord. Frames of another size
+    than `image_size` are resized with antialiasing. With `skip_damaged` a damaged scene is reported on stderr and the
+    next scene is used instead. If `data` is an address (https://, gs:// or any other that fsspec supports), the result
+    is a `Remote` source, which keeps files in a cache of at most `cache_gb` GB and does not know its number of scenes.
+    With an address and `num_scenes`, the files that hold these scenes are fetched at once and the result is `Stored`.
+
+    Raises BadInput if there are no such files, if they hold less than was asked for, if one cannot be used, or if an
+    option does not apply.
     """
     family = family_of(name)
-    row = DATASETS[name]
+    row = spec(name)
     if data is not None:
         if hold_out or max_objects or query != "view":
             raise BadInput(
                 "a hold-out, fewer objects, an overhead view are of rendered scenes, stored ones are as they are: "
-                "leave --hold-out, --max-objects and --query, or --data, away"
+                "leave `hold_out`, `max_objects` and `query`, or `data`, away"
             )
         if "://" in str(data):
-            addresses, cache = remote.find(str(data), name, split), remote.cache(cache_gb)
+            addresses, kept = cache.find(str(data), name, split), cache.cache(cache_gb)
             if not num_scenes:
-                return remote.Remote(addresses, cache, image_size, num_views, family.fov, skip_damaged)
-            paths = remote.first(addresses, cache, num_scenes)
+                return Remote(addresses, kept, image_size, num_views, family.fov, skip_damaged)
+            paths = cache.first(addresses, kept, num_scenes)
         else:
             paths = find(Path(data), name, split)
         return stored(paths, image_size, num_views, num_scenes, family.fov, skip_damaged)
-    if query == "overhead" and not hasattr(family, "overhead"):
-        raise BadInput(f"{name} has no overhead view: leave --query away")
+    check(name, query, max_objects, hold_out)
     if max_objects:
-        if not hasattr(family, "max_objects"):
-            raise BadInput(f"{name} has no varying number of objects: leave --max-objects away")
         family = replace(family, max_objects=max_objects)
     if hold_out:
-        if not hasattr(family, "hold_out"):
-            raise BadInput(f"{name} has no documented hold-out: leave --hold-out away")
         family = replace(family, hold_out=True)
     seeds = SPLITS[split][: num_scenes or None]
     return Rendered(family, num_views or row.num_views, image_size or row.image_size, seeds, query == "overhead")
 
 
 def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
-    """Views (K,), float frames, of the held-out scene that a seed below 2^20 stands for, rendered.
+    """Render the held-out scene with this seed (0 <= seed < 2^20): Views (K,), float frames.
 
-    As many views, and as large, as released, unless `views` and `image_size` say otherwise. BadInput for an unknown
-    name or a seed that is none.
+    `views` and `image_size` default (0) to those of the released dataset. Raises BadInput for an unknown name, or a
+    seed, number of views or size out of range.
     """
     for what, value in (("seed", seed), ("views", views), ("image_size", image_size)):
         if not isinstance(value, int | np.integer):
@@ -100,9 +100,9 @@ def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
     return scenes.views(seed, np.arange(scenes.num_views)).float()
 
 
-@cache
+@functools.cache
 def cameras(name: str, query: str = "view") -> tuple[Cameras, Cameras]:
-    """Cameras (N,) of the rendered views of a hundred training scenes, and those that a `query` is about."""
+    """Cameras (N,) of the views of a hundred rendered training scenes, and the cameras of queries of this kind."""
     scenes = source(name, "train", num_views=10, query=query)
     assert isinstance(scenes, Rendered)
     _, cameras = zip(*map(scenes.scene, range(100)), strict=True)
@@ -111,16 +111,14 @@ def cameras(name: str, query: str = "view") -> tuple[Cameras, Cameras]:
 
 
 def family_of(name: str) -> Any:
-    """The scene family of a released dataset's name."""
-    if name not in DATASETS:
-        raise BadInput(lookup.unknown("dataset", str(name), DATASETS))
-    row = DATASETS[name]
+    """The scene family that renders a dataset, by the dataset's released name."""
+    row = spec(name)
     return lookup.load("scenes", row.family).Family(**row.options)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Scenes of a family, rendered on the fly: the scene's seed decides everything about it."""
+    """Scenes of a family, rendered on the fly; a `gqn.data.Source`. A scene is a function of its seed alone."""
 
     family: Any
     num_views: int
@@ -134,7 +132,7 @@ class Rendered:
 
     @property
     def order(self) -> int:
-        """Uniform, over all scenes."""
+        """The number of scenes, which means a uniformly random order."""
         return len(self.seeds)
 
     def views(self, index: int, which: np.ndarray) -> Views:
@@ -143,17 +141,17 @@ class Rendered:
         return self.render(scene, cameras[torch.as_tensor(which)])
 
     def overhead(self, index: int) -> Views:
-        """The view (1,) of scene `index` from straight above."""
+        """The view of scene `index` from straight above: Views (1,), frames uint8."""
         scene, _ = self.scene(index)
         return self.render(scene, self.family.overhead(scene))
 
     def render(self, scene: Any, cameras: Cameras) -> Views:
-        """What any cameras (K,) see of a scene's description, of the size and coding of `views`."""
+        """What cameras (K,) see of a described scene, in the same size and JPEG coding as `views`."""
         views = self.family.render(scene, cameras, self.image_size)
         return replace(views, frames=jpeg.decoded(jpeg.encoded(views.frames)))
 
-    def coded(self, index: int, which: np.ndarray) -> Scene:
-        """The views `which` of scene `index` as a record holds them."""
+    def coded(self, index: int, which: np.ndarray) -> Record:
+        """The views `which` of scene `index` as a record: JPEG byte strings, and cameras."""
         scene, cameras = self.scene(index)
         views = self.family.render(scene, cameras[torch.as_tensor(which)], self.image_size)
         return jpeg.encoded(views.frames), views.cameras.pose.numpy()

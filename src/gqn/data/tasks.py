@@ -1,64 +1,25 @@
 """From a source of scenes to batches of tasks, as a pure function of (seed, step).
 
-A source maps a scene index to views:
-
-    source.order                     in which order its scenes come: an `Order`, or their number for a uniform one
-    source.num_views                 views of each scene
-    source.image_size                pixels of a side
-    source.views(index, which)       the views `which` of scene `index`: Views (len(which),), frames uint8;
-                                     BadInput if they cannot be had
-    source.coded(index, which)       the same as a record of a file holds them: JPEG byte strings, cameras
-    source.skipped                   how often a damaged scene was passed over, by any worker
-
-One that has `overhead_queries`, and it is true, is asked for `source.overhead(index)`, Views (1,), as every query.
-All randomness lies in `requests`; workers only do what they are told, so that any number of them, on any number of
-ranks, gives the same batches, and to resume is to start at another step.
+All randomness lies in `Sampler.requests`; workers only carry the requests out. So the batches do not depend on the
+number of workers or ranks, and a run resumes by starting at a later step.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from gqn.data.tfrecord import Scene
+from gqn.data import Order, Source
 from gqn.errors import BadInput
-from gqn.stopping import held, leave_signals_to_the_parent
-from gqn.views import Task, Views, stack
-
-
-class Order(Protocol):
-    """In which order scenes come, each once per epoch."""
-
-    def __call__(self, seed: int, number: int) -> int:
-        """The scene of task `number` of a run of a seed, counted through all epochs; a function of these alone."""
-        ...
-
-
-class Source(Protocol):
-    """Scenes of one split, rendered or stored."""
-
-    @property
-    def num_views(self) -> int: ...
-
-    @property
-    def image_size(self) -> int: ...
-
-    @property
-    def order(self) -> Order | int: ...
-
-    @property
-    def skipped(self) -> Any: ...
-
-    def views(self, index: int, which: np.ndarray) -> Views: ...
-
-    def coded(self, index: int, which: np.ndarray) -> Scene: ...
+from gqn.runtime.stopping import held, leave_signals_to_the_parent
+from gqn.views import Task, stack
 
 
 @dataclass(frozen=True)
 class Request:
-    """One task to make: which scene, which of its views are context and which are queries."""
+    """Which scene a task uses, and which of its views are context and which are queries."""
 
     scene: int
     context: np.ndarray  # (M,) view numbers
@@ -67,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Any order of `scenes` scenes is as likely as any other, and is drawn anew for each epoch."""
+    """A uniformly random order of `scenes` scenes, drawn anew for each epoch."""
 
     scenes: int
 
@@ -78,7 +39,7 @@ class Uniform:
 
 
 def ordered(order: Order | int, seed: int, number: int) -> int:
-    """The scene of task `number`; a number of scenes stands for their uniform order."""
+    """The index of the scene of task `number`; an integer `order` is a number of scenes in uniformly random order."""
     return (Uniform(order) if isinstance(order, int) else order)(seed, number)
 
 
@@ -86,10 +47,10 @@ def ordered(order: Order | int, seed: int, number: int) -> int:
 class Sampler:
     """Which tasks a training or evaluation run consists of.
 
-    Every batch has one number of context views, drawn uniformly from min_context..max_context; every scene comes once
-    per epoch, in the order `scenes`, or in uniform order if that is their number; the views of a task are drawn without
-    replacement, so that no query is in its context. With `rank` of `ranks`, a batch is this rank's contiguous share of
-    the global batch.
+    All tasks of a batch have the same number of context views, drawn uniformly from min_context..max_context. Every
+    scene comes once per epoch, in the order `scenes`, or in uniformly random order if `scenes` is a number of scenes.
+    The views of a task are drawn without replacement, so a query is never in its own context. Each of `ranks` ranks
+    gets a contiguous share of the global batch.
     """
 
     scenes: Order | int
@@ -108,7 +69,7 @@ class Sampler:
         if self.max_context + self.queries > self.views:
             raise BadInput(
                 f"{self.max_context} context views and {self.queries} query views do not fit "
-                f"into scenes of {self.views} views: lower max-context-size or num-queries"
+                f"into scenes of {self.views} views: lower `max_context_size` or `num_queries`"
             )
 
     def requests(self, step: int) -> list[Request]:
@@ -125,9 +86,9 @@ class Sampler:
 
 
 def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pin: bool = False) -> Iterator[Task]:
-    """The batches of `steps`, in order, made by `workers` processes ahead of need (0: in this one, when needed).
+    """The batches of `steps`, in order, prepared in advance by `workers` processes (0: in this process, on demand).
 
-    Raises the BadInput that the source raises when it comes to a scene that cannot be had.
+    If the source raises BadInput for a scene, so does the iterator when it reaches that scene's batch.
     """
     loader = DataLoader(
         _Tasks(source),
@@ -142,18 +103,18 @@ def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pi
 
 
 def started(loader: DataLoader) -> Iterator[Any]:
-    """What a loader makes; its workers start now, and see no signal."""
+    """An iterator over a loader, whose workers start now and receive no signals."""
     with held():
         return iter(loader)
 
 
 def rng(*key: int) -> np.random.Generator:
-    """A generator that is a function of the key alone."""
-    return np.random.default_rng((len(key), *key))  # the length: numpy takes (5,) and (5, 0) for one
+    """A random generator seeded by `key` alone."""
+    return np.random.default_rng((len(key), *key))  # with the length: to numpy, (5,) and (5, 0) are the same seed
 
 
 def permuted(position: int, n: int, key: tuple[int, int]) -> int:
-    """The scene at `position` in a random order of 0..n-1 that needs no memory (Feistel network, cycle-walking)."""
+    """Element `position` of a random permutation of 0..n-1, which is not stored (Feistel network, cycle-walking)."""
     half = max(1, ((n - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1
     while True:
@@ -177,11 +138,11 @@ def _mix(*words: int) -> int:
 
 
 def asked(source: Source, request: Request) -> Task:
-    """One task, its frames uint8; raises what the source raises.
+    """Make the task of a request; frames are uint8. Raises what the source raises.
 
-    A rendered source with overhead queries asks for the view from straight above in place of the one requested.
+    If the source has overhead queries, the query is the view from straight above, not the requested view.
     """
-    if getattr(source, "overhead_queries", False):
+    if source.overhead_queries:
         return Task(source.views(request.scene, request.context), cast(Any, source).overhead(request.scene))
     views = source.views(request.scene, np.concatenate([request.context, request.query]))
     m = len(request.context)
@@ -196,7 +157,7 @@ class _Tasks(Dataset):
         try:
             return asked(self.source, request)
         except BadInput as error:
-            return error  # raised in a worker it would reach the user as a traceback
+            return error  # returned, because an error raised in a worker would reach the user as a traceback
 
 
 class _Steps:
@@ -220,5 +181,5 @@ def _collate(tasks: list[Task | BadInput]) -> Task | BadInput:
 def _raised(tasks: Iterator[Task | BadInput]) -> Iterator[Task]:
     for task in tasks:
         if isinstance(task, BadInput):
-            raise type(task)(str(task))  # not `task`: it would hold this frame, which holds the workers
+            raise type(task)(str(task))  # a copy: raising `task` would keep this frame, and so the workers, alive
         yield task

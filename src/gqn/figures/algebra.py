@@ -1,10 +1,10 @@
-"""Scene algebra, the paper's figure 4: r(A) - r(B) + r(C), drawn, beside the scene D that it should be.
+"""Scene algebra, the paper's figure 4: samples drawn from r(A) - r(B) + r(C), beside the scene D that they should show.
 
-B is a room with one object, A differs from it in one property, C in another, and D in both: red sphere - red box +
-blue box = blue sphere. All four are seen by the same cameras, so that the sum has as many views in each term; drawn are
-samples from the prior, at cameras between those. A triple succeeds if the samples are nearer to what those cameras see
-of D than to what they see of A, B or C (mean squared error over all query cameras): one in four by chance.
-The same for samples drawn from r(D) itself says how much of the failure is the algebra's, and not the drawing's.
+B is a room with one object. A differs from B in one property, C in another, and D in both: red sphere - red box +
+blue box = blue sphere. The same context cameras see all four scenes. Samples from the prior are drawn at query cameras
+between those. A triple succeeds if its samples are nearer to D than to A, B or C, as seen by the query cameras (mean
+squared error over all of them); by chance, one in four does.
+The same is measured for samples drawn from r(D) itself: what fails there is not a failure of the algebra.
 
 What to expect of a factorised code: about as many successes with the sum as with r(D).
 """
@@ -16,27 +16,28 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, editing, heldout
 from gqn.config import Config
 from gqn.data.tasks import rng
-from gqn.drawing import Group
-from gqn.objective import Model
+from gqn.figures import drawing, editing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 from gqn.views import Cameras
 
 Arrays = dict[str, NDArray[Any]]
 SUBJECT = "run"
 KINDS = (("shape", "hue"), ("place", "hue"), ("wall", "hue"), ("wall", "shape"), ("wall", "floor"))
-DRAWN = ("sum", "itself")  # from r(A) - r(B) + r(C), and from r(D)
+DRAWN = ("sum", "itself")  # drawn from r(A) - r(B) + r(C), and from r(D)
 
 
 def compute(config: Config, model: Model, scene: int = 0, triples: int = 100) -> Arrays:
-    """Triples from number `scene` on, whose kinds take turns; BadInput if the dataset is not of rooms.
+    """Triples from number `scene` on, of all KINDS in turn; BadInput if the dataset is not of rooms.
 
     `kind` (T,): index into KINDS; `truth` (T, 4, H, W, 3): A, B, C and D at one query camera; `drawn` (T, 2, H, W, 3):
-    there, as in DRAWN; `distance` (T, 2, 4): of each to A, B, C and D.
+    the samples at that camera, as in DRAWN; `distance` (T, 2, 4): mean squared error of each to A, B, C and D.
     """
     held_out = editing.scenes(config)
-    context, query = editing.around(held_out, config.max_context_size)
+    context, query = editing.around(held_out, config.data.max_context_size)
     kind = np.arange(scene, scene + triples) % len(KINDS)
     rows = [_triple(model, held_out, context, query, number) for number in range(scene, scene + triples)]
     parts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -57,7 +58,7 @@ def _triple(model: Model, held_out: Any, context: Cameras, query: Cameras, numbe
     both = torch.stack([r[0] - r[1] + r[2], r[3]])
     noise = torch.Generator().manual_seed(number)
     cameras = Cameras(query.pose.expand(2, -1, -1), query.fov)
-    drawn = model.sample(both, cameras, noise)
+    drawn = model.sample(both, cameras, noise)[0]
     distance = (drawn[:, None] - truth).square().flatten(2).mean(2)
     return {
         "truth": drawing.images(truth[:, 0]),
@@ -72,17 +73,17 @@ def hits(arrays: Arrays) -> NDArray[np.bool_]:
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """The share of successes, of all triples and of each kind, from the sum and from r(D); over triples."""
+    """The share of triples that succeed, over all kinds and for each, drawn from the sum and from r(D)."""
     values: dict[str, Any] = {"chance": 0.25}
     for name, hit in zip(DRAWN, hits(arrays).T, strict=True):
-        values[name] = heldout.estimate(hit)
+        values[name] = statistics.estimate(hit)
         for k in np.unique(arrays["kind"]):
-            values[f"{name}_{'_'.join(KINDS[k])}"] = heldout.estimate(hit[arrays["kind"] == k])
+            values[f"{name}_{'_'.join(KINDS[k])}"] = statistics.estimate(hit[arrays["kind"] == k])
     return values
 
 
 def draw(arrays: Arrays) -> Image.Image:
-    """The first triple of each kind, labelled with the successes of its kind."""
+    """The first triple of each kind, labelled with the success rate of its kind."""
     values, kinds = numbers(arrays), np.unique(arrays["kind"])
     shown = [int(np.flatnonzero(arrays["kind"] == k)[0]) for k in kinds]
     truth, drawn = arrays["truth"][shown], arrays["drawn"][shown]

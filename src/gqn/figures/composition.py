@@ -1,13 +1,13 @@
-"""Are pairs of shape and hue that were held out in training drawn as well as those that were seen? Composition.
+"""Composition: are pairs of shape and hue that were held out in training drawn as well as those that were seen?
 
-Every scene, a room with one object of a held-out pair (`gqn.scenes.rooms.HELD_OUT`), has a twin whose object has a
-hue that training showed with that shape, all else equal. Both are drawn, one sample from the prior, from the same three
-context views, at the one of several cameras that sees most of the object. The error is the RMSE on 0-255, over all
-pixels and over the object's alone (those that the renderer says are the object's).
+Every scene is a room with one object of a held-out pair (`gqn.scenes.rooms.HELD_OUT`). Its twin is the same room, but
+its object has a hue that training showed with that shape. Of both, one sample from the prior is drawn, given views from
+the same three cameras. Of several cameras, the query is the one that sees most of the object. The error is the RMSE on
+0-255, over all pixels and over the object's pixels alone (known from the renderer).
 
 What to expect of a model trained with --hold-out: an error on held-out pairs like that on seen ones, and far below that
-of painting the object in its twin's hue, which a model that only remembers pairs would do. A model trained without is a
-control: it has seen both.
+of painting the object in its twin's hue, which a model that only remembers pairs would do. A model trained without
+--hold-out has seen both kinds of pairs: it is a control.
 """
 
 import colorsys
@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, editing, heldout
 from gqn.config import Config
 from gqn.data.tasks import rng
-from gqn.drawing import Group
-from gqn.objective import Model
+from gqn.figures import drawing, editing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 from gqn.scenes import raycast, rooms
 from gqn.views import Task
 
@@ -37,8 +38,8 @@ CONTEXT, CHOICE = 3, 8  # context views, cameras to choose the query among
 def compute(config: Config, model: Model, scene: int = 0, scenes: int = 300) -> Arrays:
     """Scenes from number `scene` on; BadInput if the dataset is not of rooms.
 
-    `shape` (N,): index into `rooms.SHAPES`; `truth` and `drawn` (N, 2, H, W, 3), of PAIRS; `object` (N, H, W): its
-    pixels; `hold_out`: whether training left the held-out pairs out.
+    `shape` (N,): index into `rooms.SHAPES`; `truth` and `drawn` (N, 2, H, W, 3), in the order of PAIRS; `object`
+    (N, H, W): whether a pixel is the object's; `hold_out`: whether training left the held-out pairs out.
     """
     source = editing.scenes(config)
     held = replace(source.family, only_held_out=True, max_objects=1)
@@ -55,54 +56,51 @@ def compute(config: Config, model: Model, scene: int = 0, scenes: int = 300) -> 
         masks.append(masks_here[best])
         shapes.append(list(rooms.SHAPES).index(one.objects[0].shape))
     noise = torch.Generator().manual_seed(heldout.SEED)
-    drawn = [model.sample(model.represent(t.context), t.query.cameras, noise)[:, 0] for t in tasks]
+    drawn = [model.sample(model.represent(t.context), t.query.cameras, noise)[0, :, 0] for t in tasks]
     return {
         "shape": np.array(shapes),
         "truth": drawing.images(torch.stack([t.query.frames[:, 0] for t in tasks])),
         "drawn": drawing.images(torch.stack(drawn)),
         "object": np.stack(masks),
-        "hold_out": np.array(config.hold_out),
+        "hold_out": np.array(config.data.hold_out),
     }
 
 
 def twin(scene: rooms.Scene, generator: np.random.Generator) -> rooms.Scene:
-    """The scene with a hue that training shows with its object's shape."""
+    """The scene, its object in a random hue that training shows with the object's shape."""
     (one,) = scene.objects
     _, saturation, value = colorsys.rgb_to_hsv(*one.colour)
-    arc = 1 / len(rooms.SHAPES)  # of hues held out, from HELD_OUT on
+    arc = 1 / len(rooms.SHAPES)  # width of the range of held-out hues, which begins at HELD_OUT
     hue = rooms.HELD_OUT[one.shape] + generator.uniform(arc, 1)
     colour = tuple(raycast.hsv(np.array(hue % 1), saturation, value).tolist())
     return replace(scene, objects=(replace(one, colour=colour),))
 
 
 def errors(arrays: Arrays) -> dict[str, NDArray[np.floating]]:
-    """RMSE, 0-255, of each scene and of its twin, (N, 2): over `all` pixels and over the `object`'s.
+    """RMSE, 0-255, (N, 2) in the order of PAIRS: over `all` pixels and over the `object`'s.
 
-    `wrong_hue` (N, 2): over the object's, of the twin's truth in place of what was drawn.
+    `wrong_hue` (N, 2): over the object's pixels, with the twin's true image in place of the sample.
     """
     truth, drawn = arrays["truth"].astype(float), arrays["drawn"].astype(float)
     mask = arrays["object"][:, None]
 
-    def rmse(guess: NDArray[np.floating], where: NDArray[Any]) -> NDArray[np.floating]:
-        square = ((guess - truth) ** 2).mean(-1)
-        return np.sqrt((square * where).sum((2, 3)) / where.sum((2, 3)).clip(1))
-
+    weight = mask[..., None].astype(float)
     return {
-        "all": rmse(drawn, np.ones_like(mask)),
-        "object": rmse(drawn, mask),
-        "wrong_hue": rmse(truth[:, ::-1], mask),
+        "all": statistics.rmse(drawn, truth, 2),
+        "object": statistics.rmse(drawn, truth, 2, weight),
+        "wrong_hue": statistics.rmse(truth[:, ::-1], truth, 2, weight),
     }
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """The errors on both kinds of pairs, and what held-out pairs have more than their twins; over scenes."""
+    """The errors on both kinds of pairs, and the difference, held-out minus seen; over scenes."""
     values: dict[str, Any] = {}
     for where, error in errors(arrays).items():
         if where == "wrong_hue":
-            values[where] = heldout.estimate(error[:, 1])
+            values[where] = statistics.estimate(error[:, 1])
             continue
-        values |= {f"{where}_{pair}": heldout.estimate(error[:, i]) for i, pair in enumerate(PAIRS)}
-        values[f"{where}_difference"] = heldout.estimate(error[:, 1] - error[:, 0])
+        values |= {f"{where}_{pair}": statistics.estimate(error[:, i]) for i, pair in enumerate(PAIRS)}
+        values[f"{where}_difference"] = statistics.estimate(error[:, 1] - error[:, 0])
     return values
 
 

@@ -1,14 +1,15 @@
-"""Does a property change the representation alike in every scene? The paper's factorised code, as a number.
+"""Does changing a property change the representation alike in every scene? The paper's factorised code, as a number.
 
 For a change of one property, from a to b, and base scenes i that differ in everything else,
 
     delta_i = r(scene i with b) - r(scene i with a),    s = mean over i != j of cos(delta_i, delta_j),
 
-with representations r of the same cameras' views. Bars are the mean of s over changes, with its standard error; beside
-them the same for the images themselves in place of r, and chance: the delta_j are of changes of other properties.
+where r is the representation of the views of always the same cameras. Bars are the mean of s over changes, with its
+standard error. Beside them are the same with the images themselves in place of r, and chance: delta_j then comes from a
+change of another property.
 
-What to expect of a factorised code: s far above chance, and above that of images wherever a change shows in other
-pixels each time (hue, shape, size: objects stand in other places).
+What to expect of a factorised code: s far above chance. It is also above that of images wherever a change affects other
+pixels in each scene (hue, shape, size: objects stand in other places).
 """
 
 from typing import Any
@@ -17,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, editing, heldout
 from gqn.config import Config
 from gqn.data.tasks import rng
-from gqn.objective import Model
+from gqn.figures import drawing, editing, heldout
+from gqn.metrics import statistics
+from gqn.models import Model
 
 Arrays = dict[str, NDArray[Any]]
 SUBJECT = "run"
@@ -28,12 +30,12 @@ SPACES = {"representation": "representations", "pixels": "images"}
 
 
 def compute(config: Config, model: Model, changes: int = 16, bases: int = 12) -> Arrays:
-    """`representation` and `pixels` (2, P, changes): s of every property and change, then that of chance.
+    """`representation` and `pixels` (2, P, changes): s for every property and change, then the same for chance.
 
     BadInput if the dataset is not of rooms.
     """
     held_out = editing.scenes(config)
-    cameras, _ = editing.around(held_out, config.max_context_size)
+    cameras, _ = editing.around(held_out, config.data.max_context_size)
     units: dict[str, list[NDArray[Any]]] = {space: [] for space in SPACES}
     for number, prop in enumerate(editing.PROPERTIES.values()):
         for change in range(changes):
@@ -49,14 +51,14 @@ def compute(config: Config, model: Model, changes: int = 16, bases: int = 12) ->
 
 
 def unit(deltas: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Vectors (N, D) of length one; those of length zero stay."""
+    """Vectors (N, D) scaled to length one; zero vectors stay zero."""
     return deltas / np.linalg.norm(deltas, axis=1, keepdims=True).clip(1e-12)
 
 
 def agreement(units: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Mean cosines, (P, changes) each, of unit vectors (P, changes, bases, D).
+    """Mean cosines, (P, changes) each, between unit vectors (P, changes, bases, D).
 
-    First of pairs of base scenes with the same change, then of pairs with changes of two properties.
+    First between base scenes with the same change, then between scenes with changes of two different properties.
     """
     bases, properties = units.shape[2], len(units)
     mean = units.mean(2)
@@ -67,12 +69,12 @@ def agreement(units: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArra
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """The mean cosine of each property, in both spaces, and of chance in both; over changes."""
+    """The mean cosine for each property and for chance, of representations and of images; over changes."""
     values: dict[str, Any] = {}
     for space in SPACES:
         same, chance = arrays[space]
-        values |= {f"{space}_{p}": heldout.estimate(s) for p, s in zip(editing.PROPERTIES, same, strict=True)}
-        values[f"{space}_chance"] = heldout.estimate(chance.mean(0))
+        values |= {f"{space}_{p}": statistics.estimate(s) for p, s in zip(editing.PROPERTIES, same, strict=True)}
+        values[f"{space}_chance"] = statistics.estimate(chance.mean(0))
     return values
 
 

@@ -1,9 +1,9 @@
 """First-person views in, the maze's map out: the paper's figure 5.
 
-Column k has what the model draws of the view from straight above once it has seen the first k views, at the places
-marked in red: a sample from the prior, the mean of the samples, and their spread, the standard deviation over samples
-of a pixel's value, the mean over the colours, on 0-255. The curves are the RMSE of a sample and of the mean, and the
-mean spread, over many mazes, beside the RMSE of the mean of their maps, which is what is known before looking.
+Column k shows how the model draws the view from straight above, given the first k views, whose cameras are marked in
+red: samples from the prior, the mean of the samples, and their spread (standard deviation of a pixel over samples,
+averaged over the colours, on 0-255). The curves are means over many mazes: the RMSE of a sample, the RMSE of the
+samples' mean, and the spread. For comparison, the RMSE of the mean map of these mazes: what is known before looking.
 
 What to expect: where no view has looked, samples guess; the spread shrinks and the map grows with every view. The model
 must have been trained to draw the map (`gqn train demo -d mazes --query overhead`).
@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.sources import source
-from gqn.drawing import Group
 from gqn.errors import BadInput
-from gqn.objective import Model
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 
 Arrays = dict[str, NDArray[Any]]
 SUBJECT = "run"
@@ -30,52 +31,51 @@ ERRORS = {"rmse_sample": "RMSE of a sample", "rmse_mean": "RMSE of their mean", 
 
 @torch.no_grad()
 def compute(config: Config, model: Model, scene: int = 0, scenes: int = 100, samples: int = 8) -> Arrays:
-    """The map of scene number `scene` after each of K views, and errors over `scenes` mazes from there on.
+    """The map of scene number `scene` after each of K views, and errors over `scenes` mazes from that number on.
 
     `views` (K, H, W, 3), `truth` (H, W, 3), `samples` (K, S, H, W, 3); `place` (K, 2): x, y of the cameras in -1..1;
-    `rmse_sample`, `rmse_mean` and `spread` (N, K), `rmse_floor` (N,). BadInput if the run was not trained to draw maps.
+    `rmse_sample`, `rmse_mean` and `spread` (N, K); `rmse_floor` (N,): of the mean map. Errors are on 0-255.
+
+    BadInput if the run was not trained to draw maps.
     """
-    if config.query != "overhead":
-        raise BadInput("mazemap needs a run that was trained with --query overhead")
-    views = config.max_context_size
+    if config.data.query != "overhead":
+        raise BadInput("mazemap needs a run that was trained with `query=overhead`")
+    views = config.data.max_context_size
     task = heldout.tasks(source(**config.scenes("test")), scene, scenes, views)
     truth = task.query.frames[:, 0]
     noise = torch.Generator().manual_seed(heldout.SEED)
     first, errors = [], {name: [] for name in ERRORS}  # type: ignore[var-annotated]
     for k in range(1, views + 1):
         r = model.represent(task.context[:, :k])
-        drawn = torch.stack([model.sample(r, task.query.cameras, noise)[:, 0].clamp(0, 1) for _ in range(samples)], 1)
+        drawn = torch.stack(
+            [model.sample(r, task.query.cameras, noise)[0, :, 0].clamp(0, 1) for _ in range(samples)], 1
+        )
         first.append(drawing.images(drawn[0]))
-        errors["rmse_sample"].append(rmse(drawn[:, 0], truth))
-        errors["rmse_mean"].append(rmse(drawn.mean(1), truth))
-        errors["spread"].append(255 * drawn.std(1, correction=0).flatten(1).mean(1).numpy())
+        errors["rmse_sample"].append(255 * statistics.rmse(drawn[:, 0], truth).numpy())
+        errors["rmse_mean"].append(255 * statistics.rmse(drawn.mean(1), truth).numpy())
+        errors["spread"].append(255 * statistics.spread(drawn, 1).flatten(1).mean(1).numpy())
     return {
         "views": drawing.images(task.context.frames[0]),
         "place": task.context.cameras.pose[0, :, :2].numpy(),
         "truth": drawing.images(truth[0]),
         "samples": np.stack(first),
-        "rmse_floor": rmse(truth.mean(0).expand_as(truth), truth),
+        "rmse_floor": 255 * statistics.rmse(truth.mean(0), truth).numpy(),
         **{name: np.stack(values, 1) for name, values in errors.items()},
     }
-
-
-def rmse(guess: torch.Tensor, truth: torch.Tensor) -> NDArray[np.floating]:
-    """Of images (N, 3, H, W), on 0-255: (N,)."""
-    return 255 * (guess - truth).square().flatten(1).mean(1).sqrt().numpy()
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
     """Errors and spread after each number of views, and the error of the mean map, over mazes."""
     values = {
-        f"{name}_{k + 1}_views": heldout.estimate(arrays[name][:, k])
+        f"{name}_{k + 1}_views": statistics.estimate(arrays[name][:, k])
         for name in ERRORS
         for k in range(arrays[name].shape[1])
     }
-    return values | {"rmse_floor": heldout.estimate(arrays["rmse_floor"])}
+    return values | {"rmse_floor": statistics.estimate(arrays["rmse_floor"])}
 
 
 def marked(image: drawing.Images, places: NDArray[np.floating]) -> drawing.Images:
-    """A map (H, W, 3), pale, with a red pixel at each of places (K, 2) in -1..1, x right and y up."""
+    """A map (H, W, 3) in pale colours, with a red pixel at each of places (K, 2) in -1..1, x right and y up."""
     pale = image // 2 + 127
     size = len(image)
     column, row = ((places * (1, -1) + 1) / 2 * size).astype(int).clip(0, size - 1).T
@@ -89,7 +89,7 @@ def draw(arrays: Arrays) -> Image.Image:
 
     views, samples = arrays["views"], arrays["samples"]
     count = len(views)
-    spread = samples.std(1).mean(-1)
+    spread = statistics.spread(samples.astype(float), 1).mean(-1)
     top = max(spread.max(), 1)
     seen_from = np.stack([marked(arrays["truth"], arrays["place"][: k + 1]) for k in range(count)])
     mean = samples.mean(1).round().astype(np.uint8)
@@ -111,14 +111,14 @@ def draw(arrays: Arrays) -> Image.Image:
     figure = Figure((sheet.width / 100, 3.2), layout="constrained")
     ax = figure.subplots()
     for name, label in ERRORS.items():
-        values = [heldout.estimate(v) for v in arrays[name].T]
+        values = [statistics.estimate(v) for v in arrays[name].T]
         ax.errorbar(
             np.arange(count) + 1,
             [v["mean"] for v in values],
             [v["stderr"] for v in values],
             capsize=3,
             marker="o",
-            linestyle="--" if name == "rmse_mean" else "-",  # on top of a sample's where samples agree
+            linestyle="--" if name == "rmse_mean" else "-",  # so that both lines show where samples agree
             label=label,
         )
     ax.axhline(arrays["rmse_floor"].mean(), color="black", linestyle=":", label="RMSE of the mean map")

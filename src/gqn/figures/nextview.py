@@ -1,21 +1,16 @@
-"""Where to look next: predicted information gain over the camera space, and what looking there does.
+"""Where to look next: predicted information gain over the camera space, and how much looking there helps.
 
-The gain of a candidate camera c, for probe cameras p, by the three verbs alone: imagine images x_c at c (samples from
-the prior), give each to the model as one more context view, and see how far its predictions f(p) differ between them,
-all drawn with the same noise:
+The gain (`gqn.metrics.information.gain`) of a candidate camera c measures how far the model's predictions of probe
+views p differ between imagined views x_c, each given to the model as one more context view. Why: by the law of total
+variance, Var[E[x_p | x_c]] is the expected reduction of the variance of x_p by seeing c. Gaussians have the most
+entropy, so the sum is an upper bound (given enough x_c) on the mutual information between the views at c and at p. The
+surprise KL(q || p) of the imagined x_c would be cheaper, but it is about the view at c itself, not about other views.
 
-    gain(c) = mean over p of sum over values of 1/2 log(1 + Var over x_c of f(p | context, x_c) / pixel_std^2)
-
-in nats per probe. Why: by the law of total variance, Var[E[x_p | x_c]] is what seeing c is expected to take off the
-variance of x_p; and as Gaussians have the most entropy, the sum bounds from above (given enough x_c) the mutual
-information between the views at c and at p. The surprise KL(q || p) of the imagined x_c would be cheaper, but is what
-the view at c says of itself, and not of other views.
-
-Each of many scenes then begins with one view and takes more of the same candidates: those of the highest predicted
-gain, any at random, or those farthest from the views at hand (by the cameras' 7-vectors). Probes are views that are
-never taken; the gain knows their cameras, not their images. For the first choice the best, median and worst candidate,
-as it turns out, stand beside. What to expect: predicted gain is high where hidden sides are seen, and looking there
-beats looking at random, most in the first choice. The paper has no such figure.
+Each of many scenes then begins with one view, and takes more from the same candidates by one of three policies: the
+highest predicted gain, random, or farthest from the views taken so far (by the cameras' 7-vectors). Probes are views
+that are never taken; the gain uses their cameras, not their images. For the first choice, the candidates that turned
+out to be best, median and worst are shown too. What to expect: predicted gain is high where hidden sides are seen, and
+looking there beats looking at random, most in the first choice. The paper has no such figure.
 """
 
 import math
@@ -28,14 +23,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.tasks import rng
-from gqn.drawing import Group
 from gqn.errors import BadInput
-from gqn.logs import Reporter
-from gqn.objective import Model
-from gqn.views import BEYOND, Cameras, Task, Views
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.metrics.information import gain as gain_of
+from gqn.models import Model
+from gqn.runtime.console import Reporter
+from gqn.views import Task, Views, joined
 
 Arrays = dict[str, NDArray[Any]]
 SUBJECT = "run"
@@ -55,16 +52,17 @@ def compute(
     imagined: int = 2,
     places: int = 120,
 ) -> Arrays:
-    """Take views, up to `context`, of each of `scenes` rendered scenes from number `scene` on; N candidates.
+    """Take up to `context` views of each of `scenes` rendered scenes, from number `scene` on, among N candidates.
 
-    `error` (scenes, policies, context): RMSE at the probes, 0-255, of a sample from 1.. views. Of the first choice
-    `gain` and `after` (scenes, N): predicted gain in nats, and the error with that candidate.
-    Of the first scene, for `places` cameras: `map_pose` (places, 5), `map_gain` (places,), and `first_pose` (5,);
-    `images` (5, H, W, 3) uint8: the first view, the two of highest and lowest predicted gain imagined, and those two.
+    `error` (scenes, policies, context): RMSE at the probes, 0-255, of a sample given 1, 2, ... views. For the first
+    choice, `gain` and `after` (scenes, N): predicted gain in nats, and the error after taking that candidate.
+    For the first scene, `map_pose` (places, 5) and `map_gain` (places,): random cameras and their gains; `first_pose`
+    (5,): the first view's; `images` (5, H, W, 3) uint8: the first view, the views of highest and lowest predicted gain
+    as imagined, and these two as they are.
     """
     if imagined < 2 or places < 3:
         raise BadInput("a gain takes at least 2 imagined images, and a map at least 3 places")
-    most, std = min(context, config.max_context_size, 1 + candidates), config.pixel_std_final
+    most, std = min(context, config.data.max_context_size, 1 + candidates), config.objective.pixel_std_final
     held_out = replace(heldout.rendered(config), num_views=1 + candidates + probes)
     parts: list[Arrays] = []
     shown: Arrays = {}
@@ -77,9 +75,9 @@ def compute(
                 description = heldout.described(held_out, scene)
                 cameras = held_out.family.cameras(rng(heldout.SEED, scene), description, places)
                 probe = hidden.cameras[:1]
-                gain = information(model, task.context[:1], cameras[None], probe, std, 3 * imagined)[0]
+                gain = gain_of(model, task.context[:1], cameras[None], probe, std, 3 * imagined, heldout.SEED)[0]
                 extremes = cameras[torch.stack([gain.argmax(), gain.argmin()])]
-                dreamt = model.sample(model.represent(task.context[:1]), extremes[None], noise())[0]
+                dreamt = model.sample(model.represent(task.context[:1]), extremes[None], noise())[0, 0]
                 pictures = torch.cat(
                     [task.context.frames[0], dreamt, held_out.render(description, extremes).float().frames]
                 )
@@ -87,8 +85,8 @@ def compute(
                 shown |= {"map_pose": cameras.pose.numpy(), "map_gain": gain.numpy()}
                 shown["first_pose"] = task.context.cameras.pose[0, 0].numpy()
             known = Task(task.context, hidden)
-            gain = information(model, task.context, others.cameras, hidden.cameras, std, imagined)
-            after = [error(model, Task(_joined(task.context, others[:, n : n + 1]), hidden)) for n in range(candidates)]
+            gain = gain_of(model, task.context, others.cameras, hidden.cameras, std, imagined, heldout.SEED)
+            after = [error(model, Task(joined(task.context, others[:, n : n + 1]), hidden)) for n in range(candidates)]
             taken = [_take(model, policy, known, others, most, std, imagined, gain) for policy in POLICIES]
             parts.append(
                 {"error": torch.stack(taken, 1).numpy(), "gain": gain.numpy(), "after": torch.stack(after, 1).numpy()}
@@ -98,8 +96,10 @@ def compute(
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """RMSE at the probes by policy and number of views, and what each saves over random, paired; of the first choice
-    the best, median and worst error, and over scenes the correlation of predicted gain and true improvement.
+    """RMSE at the probes by policy and number of views, and how much less it is than that of random (paired).
+
+    For the first choice: the error of the best, median and worst candidate, and the correlation over a scene's
+    candidates of predicted gain and true improvement.
     """
     error, after = arrays["error"], arrays["after"]
     values = {}
@@ -111,11 +111,11 @@ def numbers(arrays: Arrays) -> dict[str, Any]:
     values |= {f"rmse_{name}_2_views": x for name, x in _bounds(after).items()}
     pairs = [np.corrcoef(g, -a)[0, 1] for g, a in zip(arrays["gain"], after, strict=True) if g.std() * a.std() > 0]
     values["correlation_of_gain_and_improvement"] = np.array(pairs or [0.0])
-    return {name: heldout.estimate(value) for name, value in values.items()}
+    return {name: statistics.estimate(value) for name, value in values.items()}
 
 
 def draw(arrays: Arrays) -> Image.Image:
-    """Views of the first scene, over the map of it and the curves of all scenes."""
+    """Views of the first scene, above its map of predicted gain and the curves of all scenes."""
     from matplotlib.figure import Figure
 
     first, best, worst, best_view, worst_view = arrays["images"]
@@ -131,7 +131,7 @@ def draw(arrays: Arrays) -> Image.Image:
     error, after = arrays["error"], arrays["after"]
     views = np.arange(1, error.shape[2] + 1)
     for p, policy in enumerate(POLICIES):
-        apart = (error[:, p] - error[:, POLICIES.index("random")]).std(0) / max(1, len(error) - 1) ** 0.5
+        apart = statistics.standard_error(error[:, p] - error[:, POLICIES.index("random")])
         right.errorbar(views, error[:, p].mean(0), apart, label=f"{policy} next view", marker="o", ms=4, capsize=3)
     for (name, value), marker in zip(_bounds(after).items(), "^_v", strict=True):
         right.plot(2, value.mean(), marker, color="black", ms=8)
@@ -154,7 +154,7 @@ def _bounds(after: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def _map(figure: Any, axes: Any, arrays: Arrays) -> None:
-    """Predicted gain by yaw and pitch, or, if cameras are level, on the plan with the directions they look in."""
+    """Predicted gain by yaw and pitch; if all cameras are level, on the plan, as arrows in the cameras' directions."""
     pose, gain, first = arrays["map_pose"], arrays["map_gain"], arrays["first_pose"]
     best = pose[gain.argmax()]
     if np.ptp(pose[:, 4]) > 0:
@@ -175,45 +175,29 @@ def _map(figure: Any, axes: Any, arrays: Arrays) -> None:
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, frameon=False)
 
 
-def information(
-    model: Model, context: Views, candidates: Cameras, probes: Cameras, pixel_std: float, imagined: int
-) -> Tensor:
-    """The predicted gain (B, N) of candidates (B, N) for probes (B, P), nats per probe, from `imagined` images each."""
-    generator, representation = noise(), model.represent(context)
-    dreams = [  # each (B, N, 3, H, W); one noise for all candidates, whose gains then compare better
-        model.sample(representation, candidates, generator, share_noise=True) for _ in range(imagined)
-    ]
-    gains = []
-    for n in range(candidates.pose.shape[1]):
-        at = slice(n, n + 1)
-        images = [dream[:, at].clamp(-BEYOND, 1 + BEYOND) for dream in dreams]  # also if the model is far off
-        extended = [_joined(context, Views(image, candidates[:, at])) for image in images]
-        predicted = torch.stack([model.sample(model.represent(e), probes, noise()) for e in extended])
-        gains.append(0.5 * (predicted.var(0) / pixel_std**2).log1p().sum((2, 3, 4)).mean(1))
-    return torch.stack(gains, 1)
-
-
 def error(model: Model, task: Task) -> Tensor:
-    """RMSE of a sample over a task's queries, 0-255: (B,)."""
-    sample = model.sample(model.represent(task.context), task.query.cameras, noise())
-    return 255 * (sample.clamp(0, 1) - task.query.frames).square().mean((1, 2, 3, 4)).sqrt()
+    """RMSE of a sample, 0-255, over all queries of each scene: (B,)."""
+    sample = model.sample(model.represent(task.context), task.query.cameras, noise())[0]
+    return 255 * statistics.rmse(sample.clamp(0, 1), task.query.frames)
 
 
 def noise() -> torch.Generator:
-    """The same noise wherever predictions are compared."""
+    """A generator with a fixed seed, so that predictions are compared under the same noise."""
     return torch.Generator().manual_seed(heldout.SEED)
 
 
 def _take(
     model: Model, policy: str, task: Task, candidates: Views, most: int, pixel_std: float, imagined: int, gain: Tensor
 ) -> Tensor:
-    """The errors (B, most) at a task's queries as views are taken by a policy; `gain` is that of the first choice."""
+    """Errors (B, most) at a task's queries with 1, 2, ... views, taken by a policy; `gain`: for the first choice."""
     b, n = gain.shape
     context, errors, free = task.context, [error(model, task)], torch.ones(b, n, dtype=torch.bool)
     for step in range(most - 1):
         if policy == "predicted":
             if step:
-                gain = information(model, context, candidates.cameras, task.query.cameras, pixel_std, imagined)
+                gain = gain_of(
+                    model, context, candidates.cameras, task.query.cameras, pixel_std, imagined, heldout.SEED
+                )
             score = gain
         elif policy == "random":
             score = -torch.arange(n, dtype=torch.float32).expand(b, n)  # candidates come in random order
@@ -221,11 +205,6 @@ def _take(
             score = torch.cdist(candidates.cameras.vector(), context.cameras.vector()).amin(2)
         chosen = score.masked_fill(~free, -math.inf).argmax(1, keepdim=True)
         free.scatter_(1, chosen, False)
-        context = _joined(context, candidates[torch.arange(b)[:, None], chosen])
+        context = joined(context, candidates[torch.arange(b)[:, None], chosen])
         errors.append(error(model, Task(context, task.query)))
     return torch.stack(errors, 1)
-
-
-def _joined(context: Views, more: Views) -> Views:
-    cameras = replace(context.cameras, pose=torch.cat([context.cameras.pose, more.cameras.pose], 1))
-    return Views(torch.cat([context.frames, more.frames], 1), cameras)

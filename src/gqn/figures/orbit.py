@@ -1,7 +1,7 @@
-"""The query camera circles the scene: the truth above, a sample below; an animation and a strip of it.
+"""The query camera circles the scene, the truth above and a sample below: an animation, and a strip of its frames.
 
-The circle is the family's (`Family.orbit`); in mazes the camera turns on the spot. The latents' noise is one for the
-whole way, so that one imagined scene is seen from all sides; with `fresh` it is new in each view. What to expect: the
+The circle is the family's (`Family.orbit`); in mazes the camera turns on the spot. All views share the latents' noise,
+so that one imagined scene is seen from all sides; with `fresh`, each view has its own noise. What to expect: the
 sample turns as the truth does where the context saw it, and changes shape or colour along the way where it did not.
 """
 
@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, heldout
 from gqn.config import Config
-from gqn.drawing import Group
-from gqn.objective import Model
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 
 Arrays = dict[str, NDArray[np.uint8]]
 SUBJECT = "run"
@@ -25,27 +26,27 @@ SUBJECT = "run"
 def compute(
     config: Config, model: Model, scene: int = 0, context: int = 3, views: int = 36, fresh: bool = False
 ) -> Arrays:
-    """`context` (M, H, W, 3); `truth` and `sample` (views, H, W, 3), all uint8, the circle once around."""
+    """`context` (M, H, W, 3); `truth` and `sample` (views, H, W, 3), once around the circle; all uint8."""
     scenes = heldout.rendered(config)
-    task = heldout.tasks(scenes, scene, 1, min(context, config.max_context_size))
+    task = heldout.tasks(scenes, scene, 1, min(context, config.data.max_context_size))
     description = heldout.described(scenes, scene)
     truth = scenes.render(description, scenes.family.orbit(description, views)).float()
     generator = torch.Generator().manual_seed(heldout.SEED)
-    sample = model.sample(model.represent(task.context), truth.cameras[None], generator, share_noise=not fresh)
+    sample = model.sample(model.represent(task.context), truth.cameras[None], generator, share_noise=not fresh)[0]
     parts = {"context": task.context.frames[0], "truth": truth.frames, "sample": sample[0]}
     return {name: drawing.images(part) for name, part in parts.items()}
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """RMSE (0-255) along the way; how far neighbouring views differ, in the truth and in the sample."""
+    """RMSE (0-255) over all views, and between neighbouring views, in the truth and in the sample."""
     truth, sample = arrays["truth"].astype(float), arrays["sample"].astype(float)
-    change = {name: x - np.roll(x, 1, 0) for name, x in (("truth", truth), ("sample", sample))}
-    differences = {"rmse": sample - truth} | {f"rmse_of_neighbours_{name}": x for name, x in change.items()}
-    return {name: float((x**2).mean() ** 0.5) for name, x in differences.items()}
+    pairs = {"rmse": (sample, truth)}
+    pairs |= {f"rmse_of_neighbours_{name}": (x, np.roll(x, 1, 0)) for name, x in (("truth", truth), ("sample", sample))}
+    return {name: float(statistics.rmse(a, b, 0)) for name, (a, b) in pairs.items()}
 
 
 def draw(arrays: Arrays, columns: int = 12) -> Image.Image:
-    """The strip: every so many degrees a view."""
+    """The strip: `columns` views at equal angles, below the context."""
     views = len(arrays["truth"])
     which = np.linspace(0, views, min(columns, views), endpoint=False).astype(int)
     degrees = [f"{360 * i / views:.0f}°" for i in which]

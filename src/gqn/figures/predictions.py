@@ -1,6 +1,6 @@
 """Rows of [context views | truth | samples from the prior | spread]: the paper's figure 2, and how sure the model is.
 
-The spread of a pixel is the standard deviation of its value over the samples, the mean over the colours, on 0-255.
+The spread of a pixel is the standard deviation of its value over the samples, averaged over the colours, on 0-255.
 What to expect: samples agree with the truth and each other where the context decides, and differ where it does not.
 """
 
@@ -11,20 +11,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.sources import source
-from gqn.drawing import Group
-from gqn.objective import Model
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 from gqn.views import Task
 
 Arrays = dict[str, NDArray[np.uint8]]
-SUBJECT = "run"  # drawn of a run: its config and model
+SUBJECT = "run"  # the figure is of a run: `compute` gets its config and model
 
 
 def compute(config: Config, model: Model, scene: int = 0, rows: int = 8, context: int = 3, samples: int = 4) -> Arrays:
-    """The figure of `rows` held-out scenes from number `scene` on: arrays as `answer` gives them."""
-    context = min(context, config.max_context_size)
+    """The arrays of `answer`, for `rows` held-out scenes from number `scene` on."""
+    context = min(context, config.data.max_context_size)
     return answer(model, heldout.tasks(source(**config.scenes("test")), scene, rows, context), samples)
 
 
@@ -36,7 +37,7 @@ def answer(model: Model, task: Task, samples: int) -> Arrays:
     """
     generator = torch.Generator(task.query.frames.device).manual_seed(heldout.SEED)
     representation = model.represent(task.context)
-    drawn = [model.sample(representation, task.query.cameras[:, :1], generator)[:, 0] for _ in range(samples)]
+    drawn = [model.sample(representation, task.query.cameras[:, :1], generator)[0, :, 0] for _ in range(samples)]
     parts = {
         "context": task.context.frames,
         "truth": task.query.frames[:, 0],
@@ -48,15 +49,15 @@ def answer(model: Model, task: Task, samples: int) -> Arrays:
 def numbers(arrays: Arrays) -> dict[str, Any]:
     """RMSE of a sample and of the samples' mean, and the spread, on 0-255 and over the rows shown."""
     truth, samples = arrays["truth"][:, None].astype(float), arrays["samples"].astype(float)
-    rmse = {"sample": samples, "mean_of_samples": samples.mean(1, keepdims=True)}
-    values = {f"rmse_{name}": ((x - truth) ** 2).mean((1, 2, 3, 4)) ** 0.5 for name, x in rmse.items()}
+    answers = {"sample": samples, "mean_of_samples": samples.mean(1, keepdims=True)}
+    values = {f"rmse_{name}": statistics.rmse(x, truth) for name, x in answers.items()}
     values["spread"] = spread(arrays).mean((1, 2))
-    return {name: heldout.estimate(value) for name, value in values.items()}
+    return {name: statistics.estimate(value) for name, value in values.items()}
 
 
 def spread(arrays: Arrays) -> NDArray[np.floating]:
-    """Standard deviation over the samples, the mean over the colours: (B, H, W), 0-255."""
-    return arrays["samples"].std(1, ddof=min(1, arrays["samples"].shape[1] - 1)).mean(-1)
+    """The samples' spread, averaged over the colours: (B, H, W), 0-255."""
+    return statistics.spread(arrays["samples"].astype(float), 1).mean(-1)
 
 
 def draw(arrays: Arrays, side: int = 96) -> Image.Image:

@@ -1,7 +1,7 @@
 """Mental rotation: an object from all sides, yaw by pitch, imagined from one, two and three views (paper, supplement).
 
-Each sheet is one sample with one noise for all its views. What to expect: from one view the side that it shows is
-right and the others are guesses; with more views the sheets come to equal the truth.
+Each sheet is one sample: all its views share the same noise. What to expect: from one view, the side that it shows is
+right and the others are guesses; with more views, the sheets approach the truth.
 """
 
 import math
@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, heldout
 from gqn.config import Config
-from gqn.drawing import Group
 from gqn.errors import BadInput
-from gqn.objective import Model
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 from gqn.scenes import shepard_metzler
 
 Arrays = dict[str, NDArray[np.uint8]]
@@ -32,15 +33,17 @@ def compute(config: Config, model: Model, scene: int = 0, context: int = 3, yaws
     """
     scenes = heldout.rendered(config)
     if not isinstance(scenes.family, shepard_metzler.Family):
-        raise BadInput(f"rotation is of Shepard-Metzler objects and not of {config.dataset_name}: see orbit")
-    task = heldout.tasks(scenes, scene, 1, min(context, config.max_context_size))
+        raise BadInput(f"rotation is of Shepard-Metzler objects and not of {config.data.dataset_name}: see orbit")
+    task = heldout.tasks(scenes, scene, 1, min(context, config.data.max_context_size))
     pitch, yaw = np.meshgrid(np.radians(PITCHES), np.arange(yaws) * 2 * math.pi / yaws, indexing="ij")
     cameras = shepard_metzler.sphere(yaw.ravel(), pitch.ravel())
     truth = scenes.render(heldout.described(scenes, scene), cameras).float()
     samples = []
     for m in range(1, task.context.frames.shape[1] + 1):
         generator = torch.Generator().manual_seed(heldout.SEED)
-        samples.append(model.sample(model.represent(task.context[:, :m]), cameras[None], generator, share_noise=True))
+        samples.append(
+            model.sample(model.represent(task.context[:, :m]), cameras[None], generator, share_noise=True)[0]
+        )
     parts = {
         "context": task.context.frames[0],
         "truth": truth.frames.unflatten(0, yaw.shape),
@@ -51,7 +54,7 @@ def compute(config: Config, model: Model, scene: int = 0, context: int = 3, yaws
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
     """RMSE (0-255) over the sheet, from 1..M views."""
-    rmse = ((arrays["samples"].astype(float) - arrays["truth"]) ** 2).mean((1, 2, 3, 4, 5)) ** 0.5
+    rmse = statistics.rmse(arrays["samples"].astype(float), arrays["truth"])
     return {f"rmse_{m}_views": float(x) for m, x in enumerate(rmse, 1)}
 
 

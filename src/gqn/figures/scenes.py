@@ -6,13 +6,13 @@ from PIL import Image
 
 from gqn.data.sources import source
 
-SUBJECT = "dataset"  # drawn of a dataset's name, not of a run
+SUBJECT = "dataset"  # the figure is of a dataset: `compute` gets its name
 
 
 def compute(dataset: str, rows: int = 6, columns: int = 9, data: str = "") -> dict[str, NDArray[np.uint8]]:
     """`frames` (rows, columns, H, W, 3) uint8: the first views of the first training scenes.
 
-    They are rendered, at the released size, or those of files, in the folder or at the address `data`.
+    They are rendered at the released size or, with `data`, read from the files in that folder or at that address.
     """
     scenes = source(dataset, "train", data=data or None)
     which = np.arange(columns)
@@ -21,7 +21,7 @@ def compute(dataset: str, rows: int = 6, columns: int = 9, data: str = "") -> di
 
 
 def draw(arrays: dict[str, NDArray[np.uint8]], gap: int = 2) -> Image.Image:
-    """The frames at their own size, with a hair of white between them."""
+    """The frames at their own size, with `gap` white pixels between them."""
     frames = arrays["frames"]
     rows, columns, height, width, _ = frames.shape
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)

@@ -1,6 +1,6 @@
-"""The canvas after each generation step, observed as an image: how a sample comes about (paper, supplement).
+"""How a sample is drawn: the canvas after each generation step, shown as an image (paper, supplement).
 
-What to expect: the error falls with the steps, place and colour come first, and contrast and edges last. Only the last
+What to expect: the error falls with the steps; place and colour come first, contrast and edges last. Only the last
 canvas was trained to be an image: the demo's first ones are faint.
 """
 
@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.sources import source
-from gqn.drawing import Group
 from gqn.errors import BadInput
-from gqn.objective import Model
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import DrawsInSteps, Model
 
 Arrays = dict[str, NDArray[np.uint8]]
 SUBJECT = "run"
@@ -28,9 +29,9 @@ def compute(config: Config, model: Model, scene: int = 0, rows: int = 6, context
 
     BadInput if the model does not draw in steps.
     """
-    if not hasattr(model, "steps"):
+    if not isinstance(model, DrawsInSteps):
         raise BadInput("steps is of models that draw in steps, and this one does not")
-    context = min(context, config.max_context_size)
+    context = min(context, config.data.max_context_size)
     task = heldout.tasks(source(**config.scenes("test")), scene, rows, context)
     generator = torch.Generator().manual_seed(heldout.SEED)
     canvas = model.steps(model.represent(task.context), task.query.cameras, generator)
@@ -40,13 +41,12 @@ def compute(config: Config, model: Model, scene: int = 0, rows: int = 6, context
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
     """RMSE (0-255) of the canvas after each step, over the scenes shown."""
-    error = arrays["canvas"].astype(float) - arrays["truth"][:, None]
-    rmse = (error**2).mean((2, 3, 4)) ** 0.5
-    return {f"rmse_step_{step}": heldout.estimate(x) for step, x in enumerate(rmse.T, 1)}
+    rmse = statistics.rmse(arrays["canvas"].astype(float), arrays["truth"][:, None], 2)
+    return {f"rmse_step_{step}": statistics.estimate(x) for step, x in enumerate(rmse.T, 1)}
 
 
 def draw(arrays: Arrays) -> Image.Image:
-    """One row per scene; over each step the mean error of its canvas."""
+    """One row per scene; above each step, the mean error of its canvas."""
     columns = [f"{step}: RMSE {x['mean']:.1f}" for step, x in enumerate(numbers(arrays).values(), 1)]
     groups = [
         Group("context views", arrays["context"]),

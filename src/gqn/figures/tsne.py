@@ -1,12 +1,12 @@
 """Where single views of several scenes lie in the space of representations: the paper's figure S9 (t-SNE).
 
 Each point is the representation of one view, r = represent({view}), flattened; colours are scenes. t-SNE and PCA map
-the representations, and for comparison the images themselves, to the plane. Two numbers go with them, for both: how
-often the nearest neighbour (Euclidean) of a view is of the same scene, and which share of its V - 1 nearest neighbours
-is, with V views of each scene.
+the representations, and for comparison the images themselves, to the plane. For both, two numbers are given, with V
+views of each scene: how often the nearest neighbour (Euclidean) of a view is of the same scene, and the share of its
+V - 1 nearest neighbours that are.
 
-What to expect: views of one scene lie together in the space of representations, whatever place they were taken from,
-and not in that of images.
+What to expect: views of one scene lie together in the space of representations, wherever they were taken from, but not
+in that of images.
 """
 
 from typing import Any
@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, editing, heldout
 from gqn.config import Config
 from gqn.data.sources import source
 from gqn.errors import BadInput
-from gqn.objective import Model
+from gqn.figures import drawing, editing, heldout
+from gqn.metrics import statistics
+from gqn.models import Model
 from gqn.views import Views
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,16 +29,17 @@ SPACES = {"representation": "representations", "pixels": "images"}
 
 
 def compute(config: Config, model: Model, scene: int = 0, scenes: int = 10, views: int = 9) -> Arrays:
-    """Views of held-out scenes from number `scene` on, one by one.
+    """The N = `scenes` x `views` single views of held-out scenes, from number `scene` on, as points.
 
-    `scene` (N,), and for each S of `representation` and `pixels`: `S` (N, D), `S_tsne` and `S_pca` (N, 2).
+    `scene` (N,): which scene a view is of. For each S of `representation` and `pixels`: `S` (N, D), and its maps to the
+    plane, `S_tsne` and `S_pca` (N, 2).
     BadInput without scikit-learn, or if the model's representation is not a tensor.
     """
     try:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise BadInput("this figure needs the extra `tsne`: pip install 'gqn[tsne]'") from error
+        raise BadInput("this figure needs the extra tsne: pip install 'gqn[tsne]'") from error
     seen = heldout.tasks(source(**config.scenes("test")), scene, scenes, views).context
     codes = editing.codes(model, one_by_one(seen)).flatten(1)
     arrays = {"scene": np.repeat(np.arange(scenes), views)}
@@ -57,7 +59,7 @@ def one_by_one(views: Views) -> Views:
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """`S_nearest` and `S_neighbours` for both spaces S, over scenes, and what chance would give.
+    """`S_nearest` and `S_neighbours` for both spaces S, over scenes, and `chance`, their value by chance.
 
     `nearest`: the share of views whose nearest neighbour is of the same scene; `neighbours`: the share of the V - 1
     nearest that are.
@@ -68,12 +70,12 @@ def numbers(arrays: Arrays) -> dict[str, Any]:
     for name in SPACES:
         same = scene[order(arrays[name])[:, : views - 1]] == scene[:, None]
         for kind, hits in {"nearest": same[:, 0], "neighbours": same.mean(1)}.items():
-            values[f"{name}_{kind}"] = heldout.estimate(hits.reshape(-1, views).mean(1))
+            values[f"{name}_{kind}"] = statistics.estimate(hits.reshape(-1, views).mean(1))
     return values
 
 
 def order(points: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Of each point, the others by distance, nearest first: (N, N - 1)."""
+    """For each point, the indices of the others by distance, nearest first: (N, N - 1)."""
     square = (points.astype(float) ** 2).sum(1)
     distance = square[:, None] + square - 2 * points.astype(float) @ points.T.astype(float)
     np.fill_diagonal(distance, -np.inf)
@@ -81,7 +83,7 @@ def order(points: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def draw(arrays: Arrays) -> Image.Image:
-    """t-SNE above, PCA below; representations on the left, images on the right; a colour and sign per scene."""
+    """t-SNE above, PCA below; representations on the left, images on the right; a colour and marker per scene."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

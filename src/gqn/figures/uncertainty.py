@@ -1,11 +1,12 @@
 """What the context does not decide: many samples of one ambiguous view of each scene, their mean and spread.
 
-A row is a scene and one context view. Of the scene's other views the row shows the one on which the model's samples
-differ most, whatever the truth is. The spread of a pixel is the standard deviation over samples, the mean over the
-colours. What to expect: each sample is a possible object, the mean of them blurred, and the spread bright at what the
-context view hides. If the truth is one more sample, it is as far from the samples' mean as the samples are: the ratio
-of the two distances, root mean square, with a sample's from the mean of the others, is then 1; above 1 the model is too
-sure (paper, figures 2 and 6).
+A row is a scene and one context view. Of the scene's other views, the row shows the one on which the model's samples
+differ most, chosen without regard to the truth. The spread of a pixel is the standard deviation over samples, averaged
+over the colours. What to expect: each sample is a possible object, their mean is blurred, and the spread is bright at
+what the context view hides (paper, figures 2 and 6).
+
+If the truth is like one more sample, it is as far from the samples' mean as a sample is from the mean of the others
+(root mean square). The ratio of these two distances is then 1; if it is above 1, the model is too sure.
 """
 
 from typing import Any
@@ -15,15 +16,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gqn import drawing, heldout
 from gqn.config import Config
 from gqn.data.sources import source
-from gqn.drawing import Group
-from gqn.objective import Model
+from gqn.figures import drawing, heldout
+from gqn.figures.drawing import Group
+from gqn.metrics import statistics
+from gqn.models import Model
 
 Arrays = dict[str, NDArray[np.uint8]]
 SUBJECT = "run"
-TRIES = 4  # samples by which the ambiguous view is chosen; they are not shown
+TRIES = 4  # samples for choosing the ambiguous view; they are not shown
 
 
 @torch.no_grad()
@@ -36,32 +38,32 @@ def compute(
     task = heldout.tasks(held_out, scene, rows, context, views)
     generator = torch.Generator().manual_seed(heldout.SEED)
     r = model.represent(task.context)
-    tries = torch.stack([model.sample(r, task.query.cameras, generator) for _ in range(TRIES)])
+    tries = torch.stack([model.sample(r, task.query.cameras, generator)[0] for _ in range(TRIES)])
     chosen = torch.arange(rows)[:, None], tries.var(0).mean((2, 3, 4)).argmax(1, keepdim=True)  # of (B, Q)
     query = task.query[chosen]
-    drawn = torch.cat([model.sample(r, query.cameras, generator) for _ in range(samples)], 1)
+    drawn = torch.cat([model.sample(r, query.cameras, generator)[0] for _ in range(samples)], 1)
     parts = {"context": task.context.frames, "truth": query.frames[:, 0], "samples": drawn}
     return {name: drawing.images(part) for name, part in parts.items()}
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """RMS distances (0-255) of the truth from the samples' mean and of a sample from that of the others."""
+    """RMS distances (0-255) of the truth from the samples' mean and of a sample from the others' mean; their ratio."""
     samples, truth = arrays["samples"].astype(float), arrays["truth"].astype(float)
     count = samples.shape[1]
     mean = samples.mean(1)
     others = (mean[:, None] - samples / count) * (count / max(1, count - 1))
     far = {
-        "truth_from_mean": ((truth - mean) ** 2).mean((1, 2, 3)) ** 0.5,
-        "sample_from_mean": ((samples - others) ** 2).mean((1, 2, 3, 4)) ** 0.5,
+        "truth_from_mean": statistics.rmse(truth, mean),
+        "sample_from_mean": statistics.rmse(samples, others),
     }
     far["ratio"] = far["truth_from_mean"] / np.maximum(far["sample_from_mean"], 1e-9)
-    return {name: heldout.estimate(value) for name, value in far.items()}
+    return {name: statistics.estimate(value) for name, value in far.items()}
 
 
 def draw(arrays: Arrays) -> Image.Image:
     """A row per scene: context, truth, samples, mean, spread."""
     samples = arrays["samples"]
-    spread = samples.std(1, ddof=min(1, samples.shape[1] - 1)).mean(-1)
+    spread = statistics.spread(samples.astype(float), 1).mean(-1)
     top = max(float(spread.max()), 1.0)
     mean = samples.mean(1, keepdims=True).round().astype(np.uint8)
     ratio = numbers(arrays)["ratio"]

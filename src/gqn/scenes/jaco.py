@@ -1,7 +1,7 @@
 """A nine-joint robot arm and a ball in a room, as in the `jaco` dataset.
 
 The room is that of the `rooms_*` datasets. The arm has the proportions of Kinova's Jaco, built of capsules
-and cylinders. No genuine frame was at hand: the arm's scale, the ball's place and the cameras are guesses.
+and cylinders. No genuine frame was available: the arm's scale, the ball's place and the cameras are guesses.
 """
 
 import math
@@ -18,9 +18,9 @@ from gqn.views import Cameras, Views
 UNIT = 3.5  # metres per unit of a released camera position; a guess
 HALF, HEIGHT = 3.5, 2.03  # of the room, in metres
 FOV = 50.0  # degrees
-BLUR = 0.5  # pixels
-DISTANCES, HEIGHTS = (2.6, 3.4), (0.6, 1.6)  # of the cameras from the arm's axis, above the floor; metres
-SCALE = 2.0  # of the arm, over the real one's metres
+BLUR = 0.5  # sigma, pixels
+DISTANCES, HEIGHTS = (2.6, 3.4), (0.6, 1.6)  # of the cameras: from the arm's axis, and above the floor; metres
+SCALE = 2.0  # size of the arm relative to the real one
 LIMITS = np.array(  # of the joint angles, radians
     [
         (-math.pi, math.pi),  # base, about the vertical
@@ -37,7 +37,7 @@ LINK, RING, FINGER = (0.22, 0.22, 0.24), (0.72, 0.72, 0.74), (0.36, 0.36, 0.38) 
 
 @dataclass(frozen=True)
 class Scene:
-    """An arm in the middle of a room, a ball, and a lamp overhead; metres, radians, colours in [0, 1]."""
+    """An arm in the middle of a room, a ball, and a lamp overhead; in metres and radians, colours in [0, 1]."""
 
     joints: tuple[float, ...]  # nine, within LIMITS
     target: tuple[float, float, float]  # centre of the ball
@@ -56,11 +56,11 @@ class Family:
     motion: ClassVar[str] = "around"
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """Joint angles uniform within their limits, clear of floor and base; the ball clear of the arm."""
+        """A random scene: joint angles uniform in LIMITS, arm clear of floor and base, the ball clear of the arm."""
         while True:
             joints = rng.uniform(*LIMITS.T)
             ends = _arm(joints)[1]
-            beyond = ends[3:]  # what comes after the elbow keeps off the base
+            beyond = ends[3:]  # the parts after the elbow must not come near the base
             if ends[1:, 2].min() > 0.15 and np.hypot(beyond[:, 0], beyond[:, 1]).min() > 0.25:
                 break
         while True:
@@ -78,23 +78,23 @@ class Family:
         return around(yaw, distance, rng.uniform(*HEIGHTS, k))
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
-        """Such cameras (K,) along the same yaw, at the nearest distance and height."""
+        """Cameras (K,) with the same yaw, at the nearest distance and height that `cameras` uses."""
         x, y, z, yaw, _ = cameras.pose.double().numpy().T
         return around(yaw, (np.hypot(x, y) * UNIT).clip(*DISTANCES), (z * UNIT).clip(*HEIGHTS))
 
     def orbit(self, scene: Scene | None, k: int) -> Cameras:
-        """Cameras (K,) on a circle around the arm, at the middle of their distances and heights."""
+        """Cameras (K,) on a circle around the arm, at the middle of DISTANCES and HEIGHTS."""
         return around(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, 3.0), np.full(k, 1.1))
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
-        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless told not to."""
+        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless `antialias` is False."""
         antialias = antialias is not False
         blur = BLUR if antialias else 0.0
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
         return Views(torch.from_numpy(frames), cameras)
 
     def inspect(self, scene: Scene, cameras: Cameras, size: int = 64) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
+        """Depth along the camera axis, in the units of camera positions (inf: sky), and ids; each (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`; object 0 is the ball, the others are parts of the arm.
         """
@@ -102,7 +102,7 @@ class Family:
         return depth / np.float32(UNIT), ids
 
     def factors(self, scene: Scene) -> dict[str, Any]:
-        """Joint angles, place and colour of the ball, place of the lamp, names of wall and floor."""
+        """Joint angles, place and colour of the ball, place of the lamp, names of the wall and floor."""
         return {
             "joints": scene.joints,
             "target": scene.target,
@@ -114,7 +114,7 @@ class Family:
 
 
 def around(yaw: NDArray[np.floating], distance: NDArray[np.floating], height: NDArray[np.floating]) -> Cameras:
-    """Cameras (K,) at a horizontal distance from the arm and a height, in metres, that look at its middle."""
+    """Cameras (K,) that look at the arm's middle from a horizontal distance and a height, in metres."""
     pitch = np.arctan2(0.8 - height, distance)
     pose = np.stack([-distance * np.cos(yaw), distance * np.sin(yaw), height, yaw, pitch], -1)
     pose[:, :3] /= UNIT
@@ -131,14 +131,14 @@ def _about_z(angle: float) -> NDArray[np.float64]:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
-BEND = math.radians(55)  # of the wrist's two curved links
+BEND = math.radians(55)  # angle of each of the wrist's two curved links
 Solid = tuple[int, NDArray[np.float64], NDArray[np.float64], tuple[float, float, float], tuple[float, float, float]]
 
 
 def _arm(joints: Any) -> tuple[list[Solid], NDArray[np.float64]]:
-    """Forward kinematics: solids (shape, centre, axes as columns, half-sizes, colour) and the joints' places.
+    """Forward kinematics: solids (shape, centre, axes as columns, half-sizes, colour) and the ends of the links.
 
-    Each link turns its frame by the joint before it, then reaches along the frame's z axis.
+    Each link's frame is the one before it turned by the joint between them; the link lies along its z axis.
     """
     turns = [  # rotation, length, radius
         (_about_z(joints[0]), 0.2755, 0.052),
@@ -184,7 +184,7 @@ def _sizes(radius: float, half: float) -> tuple[float, float, float]:
 
 
 def _clearance(point: NDArray[np.float64], ends: NDArray[np.float64]) -> float:
-    """Distance from a point to the axis of the arm, with the hand standing in for its fingers."""
+    """Distance from a point to the axis of the arm or to the nearest fingertip."""
     a, b = ends[:6], ends[1:7]
     along = np.clip(((point - a) * (b - a)).sum(1) / ((b - a) ** 2).sum(1), 0, 1)[:, None]
     to_links = np.linalg.norm(a + along * (b - a) - point, axis=1).min()

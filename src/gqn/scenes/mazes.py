@@ -1,7 +1,7 @@
 """Mazes on a grid of 7x7 cells with one or two rooms, seen from inside, as in the `mazes` dataset.
 
-A cell is a metre wide. Textures are our own. No genuine frame was at hand: field of view, eye and wall
-height, and the scale of the cameras' positions are guesses after DeepMind Lab's defaults.
+A cell is one metre wide. The textures are not the released ones. No genuine frame was available: the field of view, the
+heights of eye and walls, and the scale of camera positions are guesses based on DeepMind Lab's defaults.
 """
 
 import math
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from gqn.scenes import raycast, textures
 from gqn.views import Cameras, Views
 
-CELLS = 7  # of a side, walls included
+CELLS = 7  # per side, including the outer walls
 UNIT = 3.5  # metres per unit of a camera position: the maze spans -1..1
 HEIGHT = 1.0  # of the walls, metres
-EYE = 0.5
-NEAR = 0.25  # cameras keep this distance from walls
+EYE = 0.5  # height of the cameras, metres
+NEAR = 0.25  # least distance of a camera from a wall, metres
 FOV = 90.0  # degrees
 SKY = (0.53, 0.72, 0.92)
 LIGHT = raycast.Light(ambient=0.55, headlight=0.15, lamp=0.45, white=0.0, spot=0, at=(4800.0, 3600.0, 8000.0))
-ALTITUDE = 60.0  # of the camera that sees the whole maze from above, metres
+ALTITUDE = 60.0  # height of the overhead camera, metres
 
 Room = tuple[int, int, int, int]  # first row, first column, rows, columns
 
@@ -32,7 +32,7 @@ Room = tuple[int, int, int, int]  # first row, first column, rows, columns
 class Scene:
     """A maze. Row 0 of the arrays lies at the smallest y, column 0 at the smallest x."""
 
-    wall: NDArray[np.int64]  # (7, 7): texture of each wall cell, raycast.OPEN where one can walk
+    wall: NDArray[np.int64]  # (7, 7): texture of each wall cell; raycast.OPEN where there is no wall
     floor: NDArray[np.int64]  # (7, 7): texture of each cell's floor
     rooms: tuple[Room, ...]
     light: raycast.Light = LIGHT
@@ -41,13 +41,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class Family:
-    """Random mazes: corridors that connect all odd cells, one or two rooms, textures of their own in each."""
+    """Random mazes: corridors that connect all odd cells, and one or two rooms, each with its own textures."""
 
     fov: ClassVar[float] = FOV
     motion: ClassVar[str] = "walk"
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """Corridors are a random spanning tree over the odd cells, into which rooms are cut."""
+        """A random maze: corridors form a random spanning tree over the odd cells, and rooms are cut into it."""
         open_ = np.zeros((CELLS, CELLS), bool)
         _carve(rng, open_, (1 + 2 * int(rng.integers(3)), 1 + 2 * int(rng.integers(3))))
         wall_style = rng.permutation(textures.MAZE_WALLS)
@@ -56,7 +56,7 @@ class Family:
         floor = np.full((CELLS, CELLS), floor_style[0])
         rooms: list[Room] = []
         for i in range(1, 1 + rng.integers(1, 3)):
-            rows = columns = 3  # the first room lies in a corner, which leaves space for a smaller one
+            rows = columns = 3  # the first room lies in a corner, so that a smaller one fits beside it
             row, column = (1 + 2 * int(n) for n in rng.integers(2, size=2))
             while any(_overlap((row, column, rows, columns), other) for other in rooms):
                 rows, columns = ((2, 2), (2, 3), (3, 2))[rng.integers(3)]
@@ -69,7 +69,7 @@ class Family:
         return Scene(wall, floor, tuple(rooms))
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
-        """Level cameras at eye height, anywhere clear of the walls, looking anywhere."""
+        """Level cameras at eye height, anywhere clear of the walls, with any yaw."""
         xy = np.empty((0, 2))
         while len(xy) < k:
             tries = rng.uniform(1, CELLS - 1, (4 * k, 2))  # x, y in cells
@@ -83,10 +83,10 @@ class Family:
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
-        """The cameras (K,) at the nearest places clear of walls; in an unknown maze (None), of the outer ones."""
+        """Level cameras (K,) at the nearest places clear of walls; outer walls only, if the maze is unknown (None)."""
         pose = cameras.pose.double().numpy().copy()
         asked = pose[:, None, :2] * UNIT + CELLS / 2
-        places = asked.clip(*_clear(scene))  # the nearest in each rectangle, (K, R, 2)
+        places = asked.clip(*_clear(scene))  # the nearest place in each rectangle, (K, R, 2)
         nearest = np.linalg.norm(places - asked, axis=2).argmin(1)
         pose[:, :2] = (places[np.arange(len(pose)), nearest] - CELLS / 2) / UNIT
         pose[:, 2], pose[:, 4] = EYE / UNIT, 0
@@ -102,17 +102,17 @@ class Family:
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
     def overhead(self, scene: Scene) -> Cameras:
-        """The camera (1,) that sees the maze from straight above, +x right and +y up: its map."""
+        """The camera (1,) that sees the whole maze from straight above, as on a map: +x right, +y up."""
         pose = torch.tensor([[0, 0, ALTITUDE / UNIT, -math.pi / 2, -math.pi / 2]])
         return Cameras(pose, 2 * math.degrees(math.atan(CELLS / 2 / (ALTITUDE - HEIGHT))))
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 84, antialias: bool | None = None) -> Views:
-        """Frames (K, 3, size, size) uint8; antialiased unless told not to."""
+        """Frames (K, 3, size, size) uint8; antialiased unless `antialias` is False."""
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias is not False)
         return Views(torch.from_numpy(frames), cameras)
 
     def inspect(self, scene: Scene, cameras: Cameras, size: int = 84) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
+        """Depth along the camera axis, in the units of camera positions (inf: sky), and ids; each (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`: FLOOR, WALL, TOP, NOTHING.
         """
@@ -120,7 +120,7 @@ class Family:
         return depth / np.float32(UNIT), ids
 
     def factors(self, scene: Scene) -> dict[str, Any]:
-        """`open` (7, 7): where one can walk; `rooms`; `wall` and `floor`: the textures."""
+        """`open` (7, 7): whether a cell is free of wall; `rooms`; `wall` and `floor` (7, 7): as in `Scene`."""
         return {
             "open": scene.wall == raycast.OPEN,
             "rooms": scene.rooms,
@@ -130,10 +130,10 @@ class Family:
 
 
 def _clear(scene: Scene | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where cameras may stand, as rectangles: their least and greatest x, y in cells, each (R, 2).
+    """Where cameras may stand, as R rectangles: their smallest and largest x, y in cells, each (R, 2).
 
-    A square of twice NEAR about a camera touches four cells at most, in a block of one or two by one or two: each block
-    that is open gives a rectangle.
+    The square of side 2 NEAR around a camera touches a block of at most 2 x 2 cells. So each open block of 1 x 1, 1 x
+    2, 2 x 1 or 2 x 2 cells, shrunk by NEAR, is a rectangle of allowed places.
     """
     if scene is None:
         return np.full((1, 2), 1 + NEAR), np.full((1, 2), CELLS - 1 - NEAR)
@@ -146,12 +146,12 @@ def _clear(scene: Scene | None) -> tuple[NDArray[np.float64], NDArray[np.float64
         for column in range(CELLS - columns + 1)
         if open_[row : row + rows, column : column + columns].all()
     ]
-    margin = NEAR + 1e-6  # more than what float32 rounds off
+    margin = NEAR + 1e-6  # larger than the rounding error of float32
     return np.array(blocks)[:, :2] + margin, np.array(blocks)[:, 2:] - margin
 
 
 def _carve(rng: np.random.Generator, open_: NDArray[np.bool_], cell: tuple[int, int]) -> None:
-    """Open a cell, then walk on from it to those odd cells that are still closed, opening the way."""
+    """Open a cell, then, in random order, the way to each neighbouring odd cell that is still closed, recursively."""
     open_[cell] = True
     steps = ((2, 0), (-2, 0), (0, 2), (0, -2))
     for i in rng.permutation(4):

@@ -1,11 +1,11 @@
 """The renderer that all scene families share: analytic shapes, one ray per pixel, plain scalar code.
 
-A family describes what there is as a `World` (named tuples of arrays and numbers) and calls `render` or
-`inspect`. World and cameras follow `gqn.views`: z up, a camera looks along (cos yaw cos pitch, -sin yaw cos
-pitch, sin pitch).
+A family describes a scene as a `World` (named tuples of arrays and numbers) and calls `render` or `inspect`. World and
+cameras follow the conventions of `gqn.views`: z up; a camera looks along (cos yaw cos pitch, -sin yaw cos pitch,
+sin pitch).
 
-All compiled code lives in this file, because numba's cache watches only the file of the function called.
-Kernels are serial and release the GIL: parallelism is the caller's (threads, or workers that fork).
+All compiled code is in this file, because numba's cache only notices changes in the file of the called function.
+Kernels use one thread and release the GIL; callers may run them in parallel, in threads or forked workers.
 """
 
 import math
@@ -20,38 +20,38 @@ from numba import njit
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
-# Shapes. Each fills the box of half-sizes (a, b, c) about its centre and stands along its local z axis.
+# Shapes. Each lies in a box of half-sizes (a, b, c) around its centre, with its axis along local z.
 BOX = 0
 SPHERE = 1  # radius a
 CYLINDER = 2  # radius a, half-height c
-CAPSULE = 3  # radius a, half-height c with both domes
+CAPSULE = 3  # radius a, half-height c including both domes
 CONE = 4  # base of radius a at z = -c, tip at z = c
-ICOSAHEDRON = 5  # circumradius a, standing on a corner
-TRIANGLE = 6  # equilateral frame of three rods in the xz plane, tip up, of height 2c; 2b is its depth
+ICOSAHEDRON = 5  # circumradius a, with a corner at the bottom
+TRIANGLE = 6  # equilateral frame of three rods in the xz plane, tip up; height 2c, depth 2b
 
-# Ids of what is not an object; objects have their index.
+# Ids of everything that is not an object; the id of an object is its index.
 NOTHING = -1
 FLOOR = -2
 WALL = -3  # -3, -4, -5, -6: walls that face +x, -x, +y, -y
-TOP = -7  # of a wall, seen from above
+TOP = -7  # the top of a wall, seen from above
 
 OPEN = -1  # a grid cell without a wall
 
 
 class Objects(NamedTuple):
-    """N solids, each placed by a local frame: local = axes @ (point - centre)."""
+    """N solids, each with its own local frame: local = axes @ (point - centre)."""
 
     shape: NDArray[np.int64]  # (N,)
     centre: NDArray[np.float64]  # (N, 3)
-    axes: NDArray[np.float64]  # (N, 3, 3): rows are the local axes in the world
+    axes: NDArray[np.float64]  # (N, 3, 3): rows are the local axes, in world coordinates
     size: NDArray[np.float64]  # (N, 3): half-sizes
     colour: NDArray[np.float64]  # (N, 3): albedo, in [0, 1]
 
 
 class Grid(NamedTuple):
-    """A floor at z = 0 with walls on some cells of a square grid, centred on the origin; its border is walls.
+    """A floor at z = 0 with walls on some cells of a square grid, centred on the origin; all border cells are walls.
 
-    A texture is a pattern that multiplies an albedo; see `pyramid`.
+    A texture is a pattern that is multiplied by an albedo; see `pyramid`.
     """
 
     wall: NDArray[np.int64]  # (rows along y, columns along x): texture of the cell's walls, or OPEN
@@ -60,15 +60,15 @@ class Grid(NamedTuple):
     wall_colour: tuple[float, float, float]
     floor_colour: tuple[float, float, float]
     cell: float  # side of a cell
-    height: float  # of the walls; a texture spans it
+    height: float  # of the walls; a texture covers it once
     along_wall: float  # textures per metre along a wall
-    on_floor: float  # textures per metre on the floor, both ways
+    on_floor: float  # textures per metre on the floor, in both directions
 
 
 class Light(NamedTuple):
-    """Light on a surface of colour b and unit normal n, in a picture taken along the camera axis f:
+    """The light. A surface of albedo b and unit normal n, seen along the camera axis f, has the colour
 
-    b (ambient + headlight max(0, -n.f)) + [the lamp reaches it] (b lamp n.l l_z^spot + white), at most 1,
+    b (ambient + headlight max(0, -n.f)) + [lit by the lamp] (b lamp n.l l_z^spot + white), at most 1,
 
     where l is the unit vector to the lamp. Objects cast hard shadows; walls cast none.
     """
@@ -78,11 +78,11 @@ class Light(NamedTuple):
     lamp: float
     white: float
     spot: int
-    at: tuple[float, float, float]  # place of the lamp; far away for a sun
+    at: tuple[float, float, float]  # place of the lamp; a distant one acts as a sun
 
 
 class World(NamedTuple):
-    """All that a ray can meet."""
+    """Everything that a ray can hit."""
 
     objects: Objects
     grid: Grid
@@ -91,7 +91,7 @@ class World(NamedTuple):
 
 
 class Camera(NamedTuple):
-    """A pinhole; `right` and `down` are the image's, `focal` and its centre (`x`, `y`) are in pixels."""
+    """A pinhole camera: unit axes `forward`, `right`, `down`; focal length and image centre (`x`, `y`) in pixels."""
 
     origin: tuple[float, float, float]
     forward: tuple[float, float, float]
@@ -106,9 +106,9 @@ TEXELS = 256  # side of a texture's finest level
 
 
 def pyramid(patterns: list[NDArray[np.floating]]) -> NDArray[np.float32]:
-    """Textures (T, texels, 3) out of patterns (TEXELS, TEXELS, 3), row 0 at the foot of a wall.
+    """Textures (T, texels, 3) from patterns (TEXELS, TEXELS, 3), whose row 0 is the foot of a wall.
 
-    A texture is the pattern, then its means over 2x2, 4x4, ... texels down to a single one.
+    A texture is a mipmap: the pattern, then its means over 2x2, 4x4, ... texels, down to a single texel.
     """
     level = np.stack(patterns).astype(np.float32)
     levels = []
@@ -121,7 +121,7 @@ def pyramid(patterns: list[NDArray[np.floating]]) -> NDArray[np.float32]:
 
 
 def no_grid() -> Grid:
-    """Neither floor nor walls."""
+    """A grid with neither floor nor walls."""
     none = np.zeros((0, 0), np.int64)
     return Grid(none, none, np.zeros((0, 0, 3), np.float32), (0.0,) * 3, (0.0,) * 3, 1.0, 0.0, 0.0, 0.0)
 
@@ -137,14 +137,14 @@ def render(
 ) -> NDArray[np.uint8]:
     """Pictures (K, 3, size, size) from K poses (x, y, z, yaw, pitch).
 
-    With `antialias`, a pixel at an edge (of an object, a face, a shadow) is the mean of five rays; textures
-    are filtered anyway. `blur` is the sigma of a final Gaussian of three taps, `shift` moves the image
-    right and down; both are in pixels.
+    With `antialias`, a pixel at an edge (of an object, a face or a shadow) is the mean of five rays; textures are
+    always filtered. `blur` is the sigma of a final three-tap Gaussian blur, and `shift` moves the image right and down;
+    both are in pixels.
     """
     frames = np.empty((len(pose), 3, size, size), np.uint8)
     buffers = (
-        np.empty((len(world.objects.shape) + 1, 4)),  # bounds, as the camera sees them
-        np.empty((len(world.objects.shape) + 1, 4)),  # and the lamp
+        np.empty((len(world.objects.shape) + 1, 4)),  # bounds of the objects, seen from the camera
+        np.empty((len(world.objects.shape) + 1, 4)),  # the same, seen from the lamp
         np.empty((size, size, 3)),  # image
         np.empty((size, size, 3)),  # half-blurred image
         np.empty((size, size)),  # marks
@@ -161,7 +161,7 @@ def inspect(
     size: int,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """What is at the pixel centres: depth along the camera axis (inf: nothing) and id, each (K, h, w)."""
+    """What is seen at the pixel centres: depth along the camera axis (inf: nothing) and id, each (K, size, size)."""
     depth = np.empty((len(pose), size, size), np.float32)
     ids = np.empty((len(pose), size, size), np.int32)
     bounds = np.empty((len(world.objects.shape) + 1, 4))
@@ -170,32 +170,32 @@ def inspect(
 
 
 def focal_length(fov: float, size: int) -> float:
-    """In pixels, for a full angle `fov` (degrees) across `size` pixels."""
+    """Focal length in pixels, for a full angle of `fov` degrees across `size` pixels."""
     return size / 2 / math.tan(math.radians(fov) / 2)
 
 
 def hsv(hue: Any, saturation: Any = 1.0, value: Any = 1.0) -> NDArray[np.float64]:
-    """RGB (*B, 3) of hue, saturation and value (*B,), all in [0, 1]."""
+    """Convert hue, saturation and value (*B,) to RGB (*B, 3), all in [0, 1]."""
     pure = np.clip(np.abs((np.asarray(hue)[..., None] * 6 + (0, 4, 2)) % 6 - 3) - 1, 0, 1)
     return (1 - np.asarray(saturation)[..., None] * (1 - pure)) * np.asarray(value)[..., None]
 
 
-# Everything below is compiled. Vectors are tuples of three floats; a ray is an origin and a direction of any
-# length, and a distance along it is a multiple of the direction.
+# Everything below is compiled. Vectors are tuples of three floats. A ray is an origin and a direction of any length;
+# distances along a ray are multiples of the direction.
 
 
-# Compiled without reference counting (`_nrt`), which no kernel needs as none allocates, and with everything
-# inlined: five to ten times as fast.
+# Without reference counting (`_nrt`), which is not needed as no kernel allocates memory, and with all calls inlined,
+# kernels run five to ten times as fast.
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
 
 
 def _compiled(function: Any) -> Any:
     try:
         compiled = njit(**OPTIONS)(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
+    except RuntimeError:  # numba can write neither to this folder nor to the user's cache
         _say_not_kept()
         return njit(**OPTIONS | {"cache": False})(function)
-    if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT
+    if not isinstance(compiled, Dispatcher):  # with NUMBA_DISABLE_JIT it is a plain function
         return compiled
     kept = cast(Any, compiled)._cache
     save = kept.save_overload
@@ -212,7 +212,7 @@ def _compiled(function: Any) -> Any:
 
 @cache
 def _say_not_kept() -> None:
-    """Say once, in the process that the user started, that compiled code cannot be stored."""
+    """Print once, only in the process that the user started, that compiled code cannot be stored."""
     if multiprocessing.parent_process() is None and os.environ.get("LOCAL_RANK", "0") == "0":
         print(
             "gqn: the compiled renderer cannot be stored, and each start compiles it again, which may take a minute: "
@@ -221,9 +221,9 @@ def _say_not_kept() -> None:
         )
 
 
-EPSILON = 1e-6  # hits nearer than this are of the surface that the ray starts from
-EDGE = 0.12  # neighbouring pixels whose marks differ by more lie on two sides of an edge
-# Rays of a pixel at an edge, as fractions of its sides: a lattice with all rows and columns distinct.
+EPSILON = 1e-6  # nearer hits are on the surface at which the ray starts, and are ignored
+EDGE = 0.12  # an edge lies between neighbouring pixels whose marks (see `_radiance`) differ by more
+# Positions, in a pixel at an edge, of its five rays; no two are in the same row or column.
 LATTICE = ((0.1, 0.1), (0.3, 0.5), (0.5, 0.9), (0.7, 0.3), (0.9, 0.7))
 
 
@@ -263,8 +263,8 @@ def _from_centre(objects, i, point):
     return (point[0] - c[i, 0], point[1] - c[i, 1], point[2] - c[i, 2])
 
 
-# Shapes, in their local frame. hit: where the ray enters the solid (negative if behind, inf if never).
-# normal: outward, at a point p of the surface.
+# Shapes, in their local frame. _hit_*: the distance at which the ray enters the solid (negative: behind the origin,
+# inf: it misses). _normal_*: the outward normal at a point p of the surface.
 
 
 @_compiled
@@ -289,27 +289,27 @@ def _normal_box(p, s):
 
 @_compiled
 def _first_root(a, half_b, c):
-    """The smaller root of a t^2 + 2 half_b t + c, inf if there is none; a > 0."""
+    """The smaller root of a t^2 + 2 half_b t + c for a > 0; inf if there is none."""
     discriminant = half_b * half_b - a * c
     return (-half_b - math.sqrt(discriminant)) / a if discriminant >= 0 and a > 0 else math.inf
 
 
 @_compiled
 def _hit_sphere(o, d, height, radius):
-    """A sphere whose centre lies at (0, 0, height)."""
+    """A sphere centred at (0, 0, height)."""
     z = o[2] - height
     return _first_root(_dot(d, d), o[0] * d[0] + o[1] * d[1] + z * d[2], o[0] ** 2 + o[1] ** 2 + z**2 - radius**2)
 
 
 @_compiled
 def _hit_tube(o, d, radius):
-    """An endless cylinder about the z axis."""
+    """An infinite cylinder around the z axis."""
     return _first_root(d[0] ** 2 + d[1] ** 2, o[0] * d[0] + o[1] * d[1], o[0] ** 2 + o[1] ** 2 - radius**2)
 
 
 @_compiled
 def _hit_disc(o, d, height, radius):
-    """A disc about (0, 0, height), facing up and down."""
+    """A horizontal disc centred at (0, 0, height)."""
     t = (height - o[2]) / d[2]
     return t if (o[0] + t * d[0]) ** 2 + (o[1] + t * d[1]) ** 2 <= radius**2 else math.inf
 
@@ -348,14 +348,14 @@ def _normal_capsule(p, s):
 
 @_compiled
 def _hit_cone(o, d, s):
-    slope = s[0] / (2 * s[2])  # the radius at depth h below the tip is slope h
+    slope = s[0] / (2 * s[2])  # at depth h below the tip, the radius is slope * h
     h = s[2] - o[2]
     a = d[0] ** 2 + d[1] ** 2 - (slope * d[2]) ** 2
     half_b = o[0] * d[0] + o[1] * d[1] + slope**2 * h * d[2]
     c = o[0] ** 2 + o[1] ** 2 - (slope * h) ** 2
     discriminant = half_b * half_b - a * c
     nearest = math.inf
-    if discriminant >= 0:  # of the two roots, the first on the lower nappe that is an entry
+    if discriminant >= 0:  # take the first root that is on the lower nappe and where the ray enters
         root = math.sqrt(discriminant)
         for t in ((-half_b - root) / a, (-half_b + root) / a):
             if abs(o[2] + t * d[2]) <= s[2] and a * t + half_b < 0:
@@ -376,8 +376,8 @@ def _normal_cone(p, s):
 
 
 def _icosahedron() -> NDArray[np.float64]:
-    """Unit normals (10, 3) of the faces, one of each opposite pair, with a corner on the z axis."""
-    ring = (np.arange(5) + 0.5) * 2 * math.pi / 5  # there are corners over the x axis
+    """Unit normals (10, 3) of the faces, one of each opposite pair; a corner lies on the z axis."""
+    ring = (np.arange(5) + 0.5) * 2 * math.pi / 5  # azimuths of the faces; one corner is at azimuth 0
     low, high = math.sqrt((5 - 2 * math.sqrt(5)) / 15), math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # z
     return np.concatenate(
         [
@@ -388,7 +388,7 @@ def _icosahedron() -> NDArray[np.float64]:
 
 
 FACES = _icosahedron()
-INRADIUS = math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # of an icosahedron of circumradius 1
+INRADIUS = math.sqrt((5 + 2 * math.sqrt(5)) / 15)  # inradius of an icosahedron of circumradius 1
 
 
 @_compiled
@@ -415,21 +415,21 @@ def _normal_icosahedron(p, s):
     return normal
 
 
-# Directions, in the xz plane, in which the rods of a triangle lie as seen from its centroid. A rod ends
-# where it meets its neighbours: in the planes halfway between the directions.
-THICKNESS = 0.192  # of a rod in the plane of the frame, half, as a fraction of c
+# RODS: directions in the xz plane from the centroid of a triangle to its rods. A rod ends where it meets its
+# neighbours: in the planes halfway between the directions.
+THICKNESS = 0.192  # half the thickness of a rod in the plane of the frame, as a fraction of c
 RODS = ((0.0, -1.0), (math.sqrt(0.75), 0.5), (-math.sqrt(0.75), 0.5))
 
 
 @_compiled
 def _hit_triangle(o, d, s):
     thick = THICKNESS * s[2]
-    middle = 2 * s[2] / 3 - thick  # distance of a rod's axis from the centroid
+    middle = 2 * s[2] / 3 - thick  # distance from the centroid to a rod's axis
     squeeze = thick / s[1]
     oz = o[2] + s[2] / 3
     nearest = math.inf
     for ex, ez in RODS:
-        # Across the rod, away from the centroid; across it, along y; along the rod.
+        # Coordinates: across the rod, away from the centroid; across it, along y (scaled by `squeeze`); along it.
         across = (ex * o[0] + ez * oz - middle, squeeze * o[1], ex * oz - ez * o[0])
         towards = (ex * d[0] + ez * d[2], squeeze * d[1], ex * d[2] - ez * d[0])
         t = _hit_tube(across, towards, thick)
@@ -499,10 +499,10 @@ def _normal(objects, i, point):
 
 @_compiled
 def _hit_grid(grid, o, d):
-    """Walk from cell to cell under the ray until it meets floor or wall: distance and id."""
+    """Follow the ray from cell to cell until it hits a floor or wall; returns distance and id."""
     rows, columns = grid.wall.shape
     x, y = o[0] / grid.cell + columns / 2, o[1] / grid.cell + rows / 2
-    column, row = min(max(int(x), 1), columns - 2), min(max(int(y), 1), rows - 2)  # inside, if on the border
+    column, row = min(max(int(x), 1), columns - 2), min(max(int(y), 1), rows - 2)  # clamped to inside the border
     step_x, step_y = (1 if d[0] > 0 else -1), (1 if d[1] > 0 else -1)
     pace_x, pace_y = abs(grid.cell / d[0]), abs(grid.cell / d[1])
     leave_x = pace_x * abs(column + (d[0] > 0) - x)
@@ -529,9 +529,10 @@ def _hit_grid(grid, o, d):
 
 @_compiled
 def _texture(textures, k, u, v, area):
-    """Texture k at (u, v), averaged over about `area` (of 1); it repeats along u and ends at whole v.
+    """Texture k at (u, v), averaged over about `area`, as a fraction of the texture.
 
-    Bilinear in the level whose texels are nearest in size.
+    Bilinear in the level with texels of about this size. The texture repeats in u and v, but is interpolated across the
+    border only in u.
     """
     side, first, texels = TEXELS, 0, area * TEXELS * TEXELS
     while texels > 2 and side > 1:
@@ -553,7 +554,7 @@ def _texture(textures, k, u, v, area):
 
 @_compiled
 def _surface(world, camera, direction, t, i, point):
-    """Unit normal and albedo of what a camera ray meets."""
+    """Unit normal and albedo of the surface that a camera ray hits."""
     if i >= 0:
         c = world.objects.colour
         return _normal(world.objects, i, point), (c[i, 0], c[i, 1], c[i, 2])
@@ -564,15 +565,15 @@ def _surface(world, camera, direction, t, i, point):
         normal = (1.0 if i == WALL else -1.0, 0.0, 0.0)
     else:
         normal = (0.0, 1.0 if i == WALL - 2 else -1.0, 0.0)
-    # The area of surface that a pixel covers: its square, stretched by the slant; and somewhat less, as the final
-    # blur smooths too and the released walls are grainy.
+    # The area of the surface that a pixel covers: the pixel's square, stretched by the slant. The factor 0.4 makes it
+    # smaller, because the final blur also smooths and the released walls look grainy.
     slant = abs(_dot(normal, direction)) / math.sqrt(_dot(direction, direction))
     area = 0.4 * (t / camera.focal) ** 2 / max(slant, 0.01)
     rows, columns = grid.wall.shape
-    # Half a cell into the wall, which is no step at all from the floor or a top, lies the cell that was met.
+    # The cell that was hit is half a cell behind the point for a wall, and at the point for a floor or top.
     column = int(point[0] / grid.cell + columns / 2 - 0.5 * normal[0])
     row = int(point[1] / grid.cell + rows / 2 - 0.5 * normal[1])
-    if i == TOP:  # the wall's mean
+    if i == TOP:  # the mean of the wall's texture
         k, last, b = grid.wall[row, column], grid.textures.shape[1] - 1, grid.wall_colour
         pattern = (grid.textures[k, last, 0], grid.textures[k, last, 1], grid.textures[k, last, 2])
     elif i == FLOOR:
@@ -588,7 +589,7 @@ def _surface(world, camera, direction, t, i, point):
 
 @_compiled
 def _in_shadow(objects, lamp, shadows, point, towards, distance):
-    """Whether an object hides the lamp from a point; `shadows` are the bounds that the lamp sees."""
+    """Whether an object hides the lamp from a point; `shadows` are the objects' bounds, seen from the lamp."""
     x, y, _ = _project(lamp, point)
     if not _within(shadows, len(shadows) - 1, x, y):
         return False
@@ -600,7 +601,7 @@ def _in_shadow(objects, lamp, shadows, point, towards, distance):
 
 @_compiled
 def _radiance(world, lamp, shadows, camera, direction, t, i):
-    """Colour seen along a camera ray, and a number that jumps at edges of faces and shadows."""
+    """Colour seen along a camera ray, and a mark: a number that jumps at edges of faces and shadows."""
     if i == NOTHING:
         return world.sky, 0.0
     light = world.light
@@ -635,21 +636,21 @@ def _camera(x, y, z, yaw, pitch, focal, shift, size):
 
 @_compiled
 def _lamp_as_camera(light):
-    """The lamp, looking at the origin, with a focal length of 1: what it sees is lit."""
+    """A camera at the lamp, looking at the origin, with a focal length of 1: what it sees is lit."""
     x, y, z = light.at
     return _camera(x, y, z, math.atan2(y, -x), -math.atan2(z, math.hypot(x, y)), 1.0, (0.0, 0.0), 0)
 
 
 @_compiled
 def _ray(camera, x, y):
-    """Direction through the image point (x, y), in pixels; distances along it are depths."""
+    """Direction of the ray through the image point (x, y), in pixels; scaled so that distances along it are depths."""
     right, down = (x - camera.x) / camera.focal, (y - camera.y) / camera.focal
     return _along(_along(camera.forward, camera.right, right), camera.down, down)
 
 
 @_compiled
 def _project(camera, point):
-    """Image point (x, y) in pixels, and depth."""
+    """Project a point: image point (x, y) in pixels, and depth."""
     p = _along(point, camera.origin, -1.0)
     depth = _dot(p, camera.forward)
     scale = camera.focal / depth
@@ -658,7 +659,7 @@ def _project(camera, point):
 
 @_compiled
 def _find_bounds(objects, camera, bounds):
-    """The rectangle (left, right, top, bottom) that each object's box lies in on the image, and last of them all."""
+    """Fill `bounds` with each object's rectangle in the image (left, right, top, bottom) and, last, that of all."""
     every = len(objects.shape)
     bounds[every, 0], bounds[every, 1], bounds[every, 2], bounds[every, 3] = math.inf, -math.inf, math.inf, -math.inf
     for i in range(every):
@@ -687,7 +688,7 @@ def _within(bounds, i, x, y):
 
 @_compiled
 def _trace(world, bounds, camera, x, y, direction):
-    """The first thing on the ray through an image point: distance and id."""
+    """Distance and id of the first thing that the ray through an image point hits."""
     nearest, found = _hit_grid(world.grid, camera.origin, direction)
     if not _within(bounds, len(bounds) - 1, x, y):
         return nearest, found
@@ -701,7 +702,7 @@ def _trace(world, bounds, camera, x, y, direction):
 
 @_compiled
 def _look(world, lamp, shadows, camera, bounds, x, y):
-    """What is seen at an image point: colour, mark and id."""
+    """Colour, mark and id at an image point."""
     direction = _ray(camera, x, y)
     t, i = _trace(world, bounds, camera, x, y, direction)
     colour, mark = _radiance(world, lamp, shadows, camera, direction, t, i)
@@ -720,7 +721,7 @@ def _at_edge(ids, marks, row, column):
 
 @_compiled
 def _blur(image, sigma, scratch):
-    """Blur with three taps along rows, then along columns; the border repeats."""
+    """Blur in place with three taps along rows, then along columns; border pixels are repeated."""
     side = math.exp(-0.5 / sigma**2)
     middle = 1 / (1 + 2 * side)
     side *= middle

@@ -1,6 +1,6 @@
-"""Rooms: one to three coloured solids on the floor of a walled square, as in the three `rooms_*` datasets.
+"""Rooms: one to three coloured solids on the floor of a square room, as in the three `rooms_*` datasets.
 
-Sizes, colours and light were measured on genuine frames of the released data; what is only a guess says so.
+Sizes, colours and light were measured on genuine frames of the released data; guesses are marked as such.
 Scenes and descriptions are in metres; camera positions are in released units (`UNIT`).
 """
 
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from gqn.scenes import raycast, textures
 from gqn.views import Cameras, Views
 
-UNIT = 3.5  # metres per unit of a released camera position. A guess: no genuine frame comes with its camera.
+UNIT = 3.5  # metres per unit of a released camera position; a guess, as no genuine frame came with its camera
 HALF = 3.5  # metres from the centre to a wall
-HEIGHT = 2.03  # of the walls
+HEIGHT = 2.03  # of the walls, metres; so are the lengths below
 EYE = 0.767  # height of the cameras
-RADIUS = 3.5  # of the camera ring, which touches the walls
-FREE = 3.3  # free cameras have |x| and |y| below this,
-NEAR = 0.35  # keep this distance from objects,
-AIM = 2.0  # and look at a point whose |x| and |y| are below this; a guess, as all ten genuine views look inwards
-ORBIT = 3.0  # radius of a circle that stays clear of the walls
+RADIUS = 3.5  # of the ring of cameras, which touches the walls
+FREE = 3.3  # largest |x| and |y| of a free camera
+NEAR = 0.35  # least distance of a free camera from an object
+AIM = 2.0  # a free camera looks at a point with |x| and |y| below this; a guess: all ten genuine views look inwards
+ORBIT = 3.0  # radius of `Family.orbit` for free cameras, within the walls
 FOV = 50.0  # degrees
-BLUR = 0.5  # pixels
+BLUR = 0.5  # sigma, pixels
 
 SHAPES = {
     "box": raycast.BOX,
@@ -37,12 +37,12 @@ SHAPES = {
     "triangle": raycast.TRIANGLE,
 }
 TRIANGLE = 1.28  # height of a triangle
-DEPTH = 0.24  # half of its depth
+DEPTH = 0.24  # half the depth of a triangle
 
 HELD_OUT = {shape: i / len(SHAPES) for i, shape in enumerate(SHAPES)}
-"""The hold-out: each shape is never seen in one seventh of the hue circle, which begins at this hue.
+"""The hold-out: with each shape, one seventh of the hue circle is left out, starting at this hue.
 
-Every shape and every hue is seen in training, only not together.
+Every shape and every hue still occurs in training, but not these combinations.
 """
 
 
@@ -52,19 +52,19 @@ class Object:
 
     shape: str  # a key of SHAPES
     place: tuple[float, float]  # x, y of its centre
-    size: tuple[float, float, float]  # half-width along its own x and y, and its full height
+    size: tuple[float, float, float]  # half-widths along its own x and y axes, and full height
     yaw: float  # about the vertical, anticlockwise from above, radians
     colour: tuple[float, float, float]  # albedo, RGB in [0, 1]
 
     @property
     def radius(self) -> float:
-        """Of the upright cylinder that holds it."""
+        """Radius of an upright cylinder that contains the object."""
         return math.hypot(*self.size[:2]) if self.shape == "box" else max(self.size[:2])
 
 
 @dataclass(frozen=True)
 class Light:
-    """A headlight along the camera axis and a lamp above the room that shines straight down."""
+    """A headlight along the camera axis and a lamp above the room that shines straight down; see `raycast.Light`."""
 
     lamp: tuple[float, float]  # x, y
     height: float = 7.4
@@ -76,14 +76,14 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """A room; edit it with `dataclasses.replace`."""
+    """A room; use `dataclasses.replace` to change it."""
 
     objects: tuple[Object, ...]
     light: Light
     wall: str = "red"  # a key of textures.WALLS: its pattern and albedo
     floor: str = "white"  # a key of textures.FLOORS
-    wall_albedo: tuple[float, float, float] | None = None  # instead of that of `wall`
-    floor_albedo: tuple[float, float, float] | None = None
+    wall_albedo: tuple[float, float, float] | None = None  # replaces the albedo of `wall`
+    floor_albedo: tuple[float, float, float] | None = None  # replaces the albedo of `floor`
     half: float = HALF
     height: float = HEIGHT
     sky: tuple[float, float, float] = textures.SKY
@@ -93,24 +93,24 @@ class Scene:
 class Family:
     """Random rooms.
 
-    The default is `rooms_ring_camera`; the free-camera datasets have camera="free", with and without
+    The default is `rooms_ring_camera`; the free-camera datasets have camera="free", with or without
     object_rotations.
     """
 
     camera: Literal["ring", "free"] = "ring"
     object_rotations: bool = True  # about the vertical
     max_objects: int = 3
-    hold_out: bool = False  # leave out the pairs of shape and hue of HELD_OUT
-    only_held_out: bool = False  # show nothing but them
+    hold_out: bool = False  # leave out the combinations of shape and hue in HELD_OUT
+    only_held_out: bool = False  # use only these combinations
     fov: ClassVar[float] = FOV
 
     @property
     def motion(self) -> str:
-        """How a camera moves: on the ring, or on foot."""
+        """As in `gqn.scenes.Family`: "ring" or "walk"."""
         return "ring" if self.camera == "ring" else "walk"
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """One to `max_objects` objects that stand apart, any walls with any floor, the lamp anywhere overhead."""
+        """A random room: 1 to `max_objects` objects that do not touch, any wall and floor, the lamp anywhere above."""
         shapes = list(SHAPES)
         objects: list[Object] = []
         for _ in range(rng.integers(1, 1 + self.max_objects)):
@@ -132,7 +132,7 @@ class Family:
         return Scene(tuple(objects), Light(lamp), *textures.room(rng))
 
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
-        """Level cameras at one height: on the ring, facing the centre, or anywhere clear of objects."""
+        """Level cameras at eye height: on the ring and facing the centre, or free and clear of the objects."""
         if self.camera == "ring":
             return ring(rng.uniform(0, 2 * math.pi, k))
         pose = np.empty((k, 5))
@@ -147,10 +147,10 @@ class Family:
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
-        """The nearest of such cameras (K,): on the ring along the same yaw, or pushed off walls and objects.
+        """The nearest allowed cameras (K,): on the ring with the same yaw, or moved clear of walls and objects.
 
-        Free cameras turn no farther than that they look at a point within AIM. Of an unknown scene (None) the objects
-        are not avoided.
+        The yaw of a free camera is limited so that it looks at a point within AIM. Objects are not avoided if the scene
+        is unknown (None).
         """
         pose = cameras.pose.double().numpy()
         if self.camera == "ring":
@@ -163,21 +163,21 @@ class Family:
         return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
 
     def orbit(self, scene: Scene | None, k: int) -> Cameras:
-        """Cameras (K,) on a circle, facing the centre; for free cameras it lies a little within the walls."""
+        """Cameras (K,) on a circle, facing the centre: the ring or, for free cameras, a circle of radius ORBIT."""
         cameras = ring(np.linspace(0, 2 * math.pi, k, endpoint=False))
         if self.camera == "free":
             cameras.pose[:, :2] *= ORBIT / RADIUS
         return cameras
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
-        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless told not to."""
+        """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless `antialias` is False."""
         antialias = antialias is not False
         blur = BLUR if antialias else 0.0
         frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
         return Views(torch.from_numpy(frames), cameras)
 
     def inspect(self, scene: Scene, cameras: Cameras, size: int = 64) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Depth along the camera axis, in units of the cameras' positions (inf: sky), and ids; (K, h, w).
+        """Depth along the camera axis, in the units of camera positions (inf: sky), and ids; each (K, h, w).
 
         Ids are those of `gqn.scenes.raycast`: an object's index, or FLOOR, WALL, NOTHING.
         """
@@ -185,7 +185,7 @@ class Family:
         return depth / np.float32(UNIT), ids
 
     def factors(self, scene: Scene) -> dict[str, Any]:
-        """Names of wall and floor, place of the lamp; of each object shape, place, size, yaw, colour."""
+        """Names of wall and floor, place of the lamp, lists of the objects' shapes, places, sizes, yaws, colours."""
         return {
             "wall": scene.wall,
             "floor": scene.floor,
@@ -211,8 +211,8 @@ def from_description(description: dict[str, Any]) -> Scene:
 
     - `objects`: a list of {`shape`: one of SHAPES, `place`: [x, y], `size`: [half-width, half-depth, full height]
       or a sphere's radius, `yaw`: 0 if missing, `colour`}
-    - `lamp`: [x, y], or its `place` with any of the other fields of `Light`
-    - optional: `wall` and `floor` (names in `textures`), `wall_albedo` and `floor_albedo` (instead of theirs),
+    - `lamp`: [x, y], or a dict of its `place` and any of the other fields of `Light`
+    - optional: `wall` and `floor` (names in `textures`), `wall_albedo` and `floor_albedo` (to replace their albedo),
       `half_size` and `wall_height` of the room, `sky`
     """
     objects = []
@@ -234,13 +234,13 @@ def from_description(description: dict[str, Any]) -> Scene:
 
 
 def render_description(description: dict[str, Any], pose: Any, size: int = 64) -> Views:
-    """Render a fitted description (its `fov_deg`: 50) from cameras (K, 5): x, y, z in metres, yaw, pitch."""
+    """Render a fitted description from cameras (K, 5): x, y, z in metres, yaw, pitch. Its `fov_deg` defaults to 50."""
     pose = torch.tensor(np.asarray(pose, np.float32) / np.array([UNIT, UNIT, UNIT, 1, 1], np.float32))
     return Family().render(from_description(description), Cameras(pose, description.get("fov_deg", FOV)), size)
 
 
 def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
-    """Cones, icosahedra and triangles have one size; the others' laws are guesses within what was seen."""
+    """A random `Object.size`: fixed for cones, icosahedra, triangles; else a guess from the sizes in genuine frames."""
     if shape == "cone":
         return 0.39, 0.39, 0.8
     if shape == "icosahedron":
@@ -261,11 +261,11 @@ def _touch(a: Object, b: Object) -> bool:
 
 
 def _clear(place: NDArray[np.float64], objects: tuple[Object, ...]) -> NDArray[np.float64]:
-    """The nearest place (x, y) that keeps the cameras' distance from all objects.
+    """The nearest place (x, y) at which a camera is far enough from all objects.
 
-    It is the place itself, or the nearest on the edge of a disc around an object, or where two such edges cross.
+    It is the place itself, the nearest point on the edge of a disc around an object, or a crossing of two such edges.
     """
-    discs = [(np.array(o.place), o.radius + NEAR + 1e-6) for o in objects]  # more than what float32 rounds off
+    discs = [(np.array(o.place), o.radius + NEAR + 1e-6) for o in objects]  # larger than the rounding error of float32
 
     def free(at: NDArray[np.float64]) -> bool:
         return all(math.dist(at, centre) > radius - 1e-9 for centre, radius in discs)
@@ -287,10 +287,10 @@ def _clear(place: NDArray[np.float64], objects: tuple[Object, ...]) -> NDArray[n
 
 
 def _inward(place: NDArray[np.float64], yaw: float) -> float:
-    """The yaw nearest to `yaw` that, from a place (x, y), looks at a point whose |x| and |y| are below AIM."""
+    """The yaw nearest to `yaw` at which a camera at (x, y) looks at a point with |x| and |y| below AIM."""
     if np.abs(place).max() < AIM:
         return yaw
-    middle = math.atan2(-place[1], -place[0])  # headings are anticlockwise, yaw is clockwise
+    middle = math.atan2(-place[1], -place[0])  # an anticlockwise angle, whereas yaw is clockwise
     corners = [_turn(math.atan2(y - place[1], x - place[0]) - middle) for x in (-AIM, AIM) for y in (-AIM, AIM)]
     return -middle - min(max(_turn(-yaw - middle), min(corners)), max(corners))
 
@@ -309,7 +309,7 @@ def _world(scene: Scene) -> raycast.World:
     centre, size, axes = np.zeros((n, 3)), np.empty((n, 3)), np.zeros((n, 3, 3))
     for i, o in enumerate(scene.objects):
         a, b, height = o.size
-        foot = a if o.shape == "capsule" else 0.0  # its lower dome is under the floor
+        foot = a if o.shape == "capsule" else 0.0  # the lower dome of a capsule is below the floor
         size[i] = a, b, (height + foot) / 2
         centre[i] = *o.place, (height - foot) / 2
         c, s = math.cos(o.yaw), math.sin(o.yaw)

@@ -1,6 +1,7 @@
 """Shepard-Metzler objects: chains of coloured cubes on black, as in `shepard_metzler_5_parts` and `_7_parts`.
 
-All constants were fitted to genuine released frames, which they re-render at 44 dB after the same JPEG coding.
+All constants were fitted to genuine released frames; re-rendered with them, after the same JPEG coding, these frames
+match at a PSNR of 44 dB.
 """
 
 import math
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from gqn.scenes import raycast
 from gqn.views import Cameras, Views
 
-RADIUS = 10 / 3  # of the sphere that the cameras stand on
+RADIUS = 10 / 3  # of the sphere on which the cameras lie
 EDGE = 0.1678  # side of a cube
 LIFT = -0.0212  # height of the bounding box's centre
 FOV = 20.15  # degrees
-PITCH = 49 * math.pi / 100  # the cameras' steepest, up and down
+PITCH = 49 * math.pi / 100  # largest absolute pitch of a camera
 SHIFT = (-0.041, 0.027)  # of the principal point, right and down, in 64ths of the image
-NATIVE = 64  # pixels; the released frames are not antialiased
-SUN = 1e4  # far away, towards (1, 1, 1)
+NATIVE = 64  # pixels; released frames have this size and are not antialiased
+SUN = 1e4  # coordinate of a far lamp in direction (1, 1, 1)
 LIGHT = raycast.Light(
     ambient=0.3,
     headlight=0.299,
@@ -34,7 +35,7 @@ LIGHT = raycast.Light(
 
 @dataclass(frozen=True)
 class Scene:
-    """One object: axis-aligned cubes in the world of the released cameras, which look at its origin."""
+    """One object: axis-aligned cubes, in the world coordinates of the released cameras, which look at the origin."""
 
     centres: NDArray[np.float64]  # (N, 3), in the order of the chain
     colours: NDArray[np.float64]  # (N, 3): albedo, RGB in [0, 1]
@@ -52,7 +53,7 @@ class Family:
     motion: ClassVar[str] = "sphere"
 
     def sample(self, rng: np.random.Generator) -> Scene:
-        """A self-avoiding walk on the lattice, its bounding box centred; hues uniform and independent."""
+        """A self-avoiding random walk on a lattice, centred by its bounding box; hues are uniform and independent."""
         lattice = np.array(_walk(rng, self.parts), float)
         centres = (lattice - (lattice.min(0) + lattice.max(0)) / 2) * EDGE
         centres[:, 2] += LIFT
@@ -65,16 +66,16 @@ class Family:
         return sphere(yaw, pitch)
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
-        """The cameras (K,) on the sphere that look along the same yaw and, as far as released ones do, pitch."""
+        """Cameras (K,) on the sphere with the same yaw, and the same pitch limited to that of released cameras."""
         yaw, pitch = cameras.pose[:, 3:].double().numpy().T
         return sphere(yaw, pitch.clip(-PITCH, PITCH))
 
     def orbit(self, scene: Scene | None, k: int) -> Cameras:
-        """Cameras (K,) on a circle around the object, which they see from a little above."""
+        """Cameras (K,) on a circle around the object, slightly above it."""
         return sphere(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, -0.3))
 
     def render(self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None) -> Views:
-        """Frames (K, 3, size, size) uint8; antialiased except at 64 pixels, as the released are not."""
+        """Frames (K, 3, size, size) uint8; by default antialiased except at 64 pixels, like the released frames."""
         antialias = size != NATIVE if antialias is None else antialias
         frames = raycast.render(
             _world(scene), cameras.pose.numpy(), cameras.fov, size, antialias, 0.0, _shift(scene, size)
@@ -84,11 +85,11 @@ class Family:
     def inspect(
         self, scene: Scene, cameras: Cameras, size: int = NATIVE
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Depth along the camera axis (inf: background) and cube (-1: background), each (K, h, w)."""
+        """Depth along the camera axis (inf: background) and index of the cube (-1: background), each (K, h, w)."""
         return raycast.inspect(_world(scene), cameras.pose.numpy(), cameras.fov, size, _shift(scene, size))
 
     def factors(self, scene: Scene) -> dict[str, Any]:
-        """`colours` (N, 3) in [0, 1]; `lattice` (N, 3), the cubes' integer places from the first."""
+        """`colours` (N, 3) in [0, 1]; `lattice` (N, 3): integer places of the cubes relative to the first."""
         lattice = np.rint((scene.centres - scene.centres[0]) / scene.edge).astype(int)
         return {"colours": scene.colours, "lattice": lattice}
 
@@ -105,8 +106,8 @@ def from_description(description: dict[str, Any]) -> Scene:
 
     Lengths are in world units of the released cameras, colours are albedo in [0, 1]. `renderer` may hold
     `ambient`, `headlight_diffuse`, `light_direction_towards`, `light_gain_per_lit_face`,
-    `white_added_on_lit_faces` and `principal_point_shift_px` (`x`, `y_down`, at 64 pixels); what is missing
-    is as in sampled scenes.
+    `white_added_on_lit_faces` and `principal_point_shift_px` (`x`, `y_down`, at 64 pixels); missing values
+    are those of sampled scenes.
     """
     given = description.get("renderer", {})
     x, y, z = given.get("light_direction_towards", (3**-0.5, 3**-0.5, 3**-0.5))
@@ -114,7 +115,7 @@ def from_description(description: dict[str, Any]) -> Scene:
     light = raycast.Light(
         ambient=given.get("ambient", LIGHT.ambient),
         headlight=given.get("headlight_diffuse", LIGHT.headlight),
-        lamp=LIGHT.lamp if gain is None else gain * 3 / (x + y + z),  # faces are axis-aligned: n.l is a component
+        lamp=LIGHT.lamp if gain is None else gain * 3 / (x + y + z),  # faces are axis-aligned, so n.l is x, y or z
         white=given.get("white_added_on_lit_faces", LIGHT.white),
         spot=0,
         at=(x * SUN, y * SUN, z * SUN),
@@ -137,7 +138,7 @@ def render_description(description: dict[str, Any], pose: Any, size: int = NATIV
 
 
 def _walk(rng: np.random.Generator, parts: int) -> list[tuple[int, int, int]]:
-    """A self-avoiding walk that steps uniformly to the free neighbours; it starts again if it has none."""
+    """A self-avoiding walk: each step goes to a random free neighbour; starts again if there is none."""
     path = [(0, 0, 0)]
     while len(path) < parts:
         x, y, z = path[-1]

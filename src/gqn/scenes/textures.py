@@ -1,7 +1,7 @@
-"""Walls and floors: procedural patterns, drawn once per process, and the colours of the released rooms.
+"""Walls and floors: procedural patterns, computed once per process, and the colours of the released rooms.
 
-A pattern (TEXELS, TEXELS, 3) multiplies an albedo and has a mean of about 1. Row 0 is the foot of a wall, and
-columns repeat; floors repeat both ways. Lengths in here are fractions of a pattern's side.
+A pattern (TEXELS, TEXELS, 3) is multiplied by an albedo and has a mean of about 1. Row 0 is the foot of a wall. Wall
+patterns repeat horizontally, floor patterns in both directions. Lengths are fractions of a pattern's side.
 """
 
 import math
@@ -31,7 +31,7 @@ SKY = (154 / 255, 226 / 255, 250 / 255)
 
 
 def room(rng: np.random.Generator) -> tuple[str, str]:
-    """Names of any wall and any floor."""
+    """The names of a random wall and a random floor."""
     return list(WALLS)[rng.integers(len(WALLS))], list(FLOORS)[rng.integers(len(FLOORS))]
 
 
@@ -61,7 +61,7 @@ def _rooms() -> NDArray[np.float32]:
 
 @cache
 def mazes() -> NDArray[np.float32]:
-    """Textures of MAZE_WALLS walls, then of MAZE_FLOORS floors; they hold their colours."""
+    """Textures of MAZE_WALLS walls, then of MAZE_FLOORS floors; their patterns include the colours."""
     walls = [
         bricks(11, (0.75, 0.36, 0.27), 8, 4),
         bricks(12, (0.62, 0.62, 0.58), 4, 2),
@@ -85,14 +85,14 @@ Y, X = (np.mgrid[:TEXELS, :TEXELS] + 0.5) / TEXELS
 
 
 def circuit(seed: int, contrast: float = 1.0) -> Pattern:
-    """Panels and dark lines with elbows and dots, like a circuit board; the board is laid twice both ways."""
+    """A wall like a circuit board: panels, and dark lines with elbows and dots; repeated twice in both directions."""
     rng = np.random.default_rng(seed)
     x, y = X * 2 % 1, Y * 2 % 1
     relief = 0.25 * clouds(rng, 0.006)
     for _ in range(18):  # panels
         width, height = rng.uniform(0.1, 0.35), rng.uniform(0.06, 0.25)
         relief += rng.uniform(-0.5, 0.5) * (((x - rng.random()) % 1 < width) & ((y - rng.random()) % 1 < height))
-    for _ in range(13):  # lines: across, then up or down, with a dot at the end
+    for _ in range(13):  # lines: horizontal, then vertical, with a dot where they begin
         left, low, along, up = rng.random(), rng.random(), rng.uniform(0.2, 0.45), rng.uniform(-0.45, 0.45)
         dx, dy = (x - left) % 1, (y - low + 0.5) % 1 - 0.5
         across = (dx < along) & (abs(dy) < 0.016)
@@ -104,13 +104,13 @@ def circuit(seed: int, contrast: float = 1.0) -> Pattern:
 
 
 def blotches(seed: int) -> Pattern:
-    """Soft irregular dark spots."""
+    """A wall with soft, irregular dark spots."""
     shade = 1.04 - 0.13 / (1 + np.exp(-4 * clouds(np.random.default_rng(seed), 0.025)))
     return _skirted(shade / shade.mean(), 0.8, 0.9, 1.0)
 
 
 def discs() -> Pattern:
-    """Two by two dark discs with thin rings, and a pale strip at the border."""
+    """A wall with 2 x 2 dark discs, each in a thin ring, and a pale strip at the sides."""
     field, strip, disc = np.array([(254, 127, 9), (248, 168, 57), (174, 81, 1)]) / (227, 121, 18)
     pattern = np.empty((TEXELS, TEXELS, 3))
     pattern[:] = field
@@ -125,7 +125,7 @@ def discs() -> Pattern:
 
 
 def paving(seed: int) -> Pattern:
-    """Hexagonal paving stones, 14 to a side, with darker joints and soft dark patches."""
+    """A floor of hexagonal paving stones, 14 in a row, with darker joints and soft dark patches."""
     rng = np.random.default_rng(seed)
     x, y = X * 14, Y * 16
     # Nearest and second nearest centre of a hexagonal lattice: rows are shifted by half a stone.
@@ -142,7 +142,7 @@ def paving(seed: int) -> Pattern:
 
 
 def _skirted(shade: NDArray[np.float64], band: float, foot: float, top: float) -> Pattern:
-    """A grey pattern with a dark band above a foot, and a top, of the given shades."""
+    """A grey pattern with two strips at the bottom, of shades `foot` and `band`, and one at the top scaled by `top`."""
     shade[Y < 0.09] = band
     shade[Y < 0.04] = foot
     shade[Y > 0.95] *= top
@@ -150,7 +150,7 @@ def _skirted(shade: NDArray[np.float64], band: float, foot: float, top: float) -
 
 
 def bricks(seed: int, colour: tuple[float, float, float], rows: int, columns: int) -> Pattern:
-    """Courses of stones of slightly different shades in mortar, each shifted by half a stone."""
+    """A wall of bricks of slightly different shades, with mortar; every other row is shifted by half a brick."""
     rng = np.random.default_rng(seed)
     course = np.floor(Y * rows).astype(int)
     along = (X * columns + 0.5 * (course % 2)) % columns
@@ -162,14 +162,14 @@ def bricks(seed: int, colour: tuple[float, float, float], rows: int, columns: in
 
 
 def checks(seed: int, one: tuple[float, float, float], other: tuple[float, float, float], tiles: int) -> Pattern:
-    """A chessboard of two colours, a little worn; `tiles` is even."""
+    """A chequered floor of two colours with slight wear; `tiles` per side must be even."""
     even = ((np.floor(X * tiles) + np.floor(Y * tiles)) % 2 == 0)[..., None]
     worn = 1 + 0.06 * clouds(np.random.default_rng(seed), 0.03)
     return np.where(even, one, other) * worn[..., None]
 
 
 def clouds(rng: np.random.Generator, scale: float) -> Pattern:
-    """Smooth noise (TEXELS, TEXELS) with mean 0 and standard deviation 1 that repeats both ways."""
+    """Smooth noise (TEXELS, TEXELS) of mean 0 and standard deviation 1; repeats in both directions."""
     frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(TEXELS, 1 / TEXELS)] * 2))
     noise = np.fft.ifft2(
         np.fft.fft2(rng.standard_normal((TEXELS, TEXELS))) * np.exp(-0.5 * (6.3 * scale * frequency) ** 2)

@@ -1,11 +1,12 @@
-"""The viewer's server: a page, and a socket for questions.
+"""The viewer's server: it serves a page, and a socket for questions.
 
-Model work is done by one thread, part by part, for all clients in turn. Of each client it works on two questions at
-most, one in the background; the newest takes the place of the one before it, and a client that leaves takes its
-questions along.
+One thread does the model's work for all clients, one part of an answer at a time. It works on at most two questions of
+each client, one of them in the background. A new question replaces the one before it, and the questions of a client
+that leaves are dropped.
 
-Who may ask: a browser's page must come from this server (Origin), under a name of this machine (Host: else a page
-elsewhere could have its own name resolved to us), and beyond this machine it needs the token.
+Who may ask: a browser's page must come from this server (header Origin). A server on a local address must be called by
+a local name (header Host: else a page elsewhere could have its own name resolved to this machine). Any other server
+asks for a token.
 """
 
 import asyncio
@@ -28,13 +29,13 @@ from urllib.parse import quote, urlsplit
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from gqn.errors import BadInput, short_of_memory
-from gqn.viewer import wire
-from gqn.viewer.answers import Answer, Answers
+from gqn.viewer import protocol
+from gqn.viewer.session import Answer, Session
 
-CLIENTS = 16  # sockets at a time
-CONNECTIONS = 64  # of any kind
-SILENT = 10.0  # seconds after which a connection that asks for nothing is cut
-IDLE = 0.25  # seconds without a question, after which work in the background goes on
+CLIENTS = 16  # most sockets at a time
+CONNECTIONS = 64  # most connections of any kind at a time
+SILENT = 10.0  # seconds after which an idle connection is closed
+IDLE = 0.25  # seconds after the last foreground question or answer, before background work goes on
 PAGE = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
@@ -53,13 +54,14 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves `answers` on one address; `async with` starts and stops it.
+    """Serves a session on one address; `async with` starts and stops it.
 
-    Port 0 takes any that is free. Beyond this machine a token is made if none is given. BadInput if it cannot listen.
+    Port 0 takes any free port. Unless `host` is a local address, a token is made if none is given. BadInput if it
+    cannot listen.
     """
 
-    def __init__(self, answers: Answers, host: str = "127.0.0.1", port: int = 0, token: str | None = None):
-        self.answers, self.host, self.port = answers, host, port
+    def __init__(self, session: Session, host: str = "127.0.0.1", port: int = 0, token: str | None = None):
+        self.session, self.host, self.port = session, host, port
         self.local = _is_local(host)
         self.token = token or (None if self.local else secrets.token_urlsafe(16))
         self.clients: set[web.WebSocketResponse] = set()
@@ -84,11 +86,11 @@ class Server:
         await self.runner.setup()
         try:
             self.listener = await asyncio.get_running_loop().create_server(self._connect, self.host, self.port)
-        except (OSError, OverflowError, ValueError) as error:  # the last two: a port or a name that cannot be
+        except (OSError, OverflowError, ValueError) as error:  # the last two: an impossible port or name
             await self.runner.cleanup()
             code: Any = getattr(error, "errno", None)
             reason = os.strerror(code) if code in errorcode else error
-            advice = "choose another with --port, or --port 0 for any that is free"
+            advice = "choose another with `port`, or `port=0` for any that is free"
             raise BadInput(f"cannot listen on {self.host}, port {self.port} ({reason}): {advice}") from error
         self.port = self.listener.sockets[0].getsockname()[1]
         return self
@@ -99,7 +101,7 @@ class Server:
         self.worker.shutdown(cancel_futures=True)
 
     def _connect(self) -> asyncio.Protocol:
-        """What serves a new connection: nothing if there are too many."""
+        """The protocol that serves a new connection; it refuses if there are too many."""
         server = self.runner.server
         assert server is not None
         return server() if len(server.connections) < CONNECTIONS else _Refusal()
@@ -123,7 +125,7 @@ class Server:
             raise web.HTTPForbidden(text="the address lacks the right token\n")
         if len(self.clients) >= CLIENTS:
             raise web.HTTPServiceUnavailable(text=f"{CLIENTS} pages are open already\n")
-        client = web.WebSocketResponse(max_msg_size=wire.LONGEST, heartbeat=30, compress=False)
+        client = web.WebSocketResponse(max_msg_size=protocol.LONGEST, heartbeat=30, compress=False)
         self.clients.add(client)
         tasks: list[asyncio.Task[None]] = []
         lanes = {False: Lane(self, client), True: Lane(self, client)}
@@ -131,7 +133,7 @@ class Server:
             await client.prepare(request)
             tasks = [asyncio.create_task(lanes[False].work()), asyncio.create_task(lanes[True].work(lanes[False]))]
             with suppress(ConnectionError):  # the client left
-                await client.send_json(self.answers.about())
+                await client.send_json(self.session.about())
                 await self._listen(client, lanes)
         finally:
             self.clients.discard(client)
@@ -144,7 +146,7 @@ class Server:
             try:
                 if message.type is not WSMsgType.TEXT:
                     raise BadInput("a question is text")
-                question = wire.question(message.data)
+                question = protocol.question(message.data)
             except BadInput as error:
                 await client.send_json({"error": str(error)})
             else:
@@ -156,27 +158,28 @@ class Server:
 
 
 class Lane:
-    """Answers a client's newest question; what was asked before it is left at its next part."""
+    """Answers a client's newest question; the one before it is dropped after its current part."""
 
     def __init__(self, server: Server, client: web.WebSocketResponse):
         self.server, self.client = server, client
-        self.question: wire.Question | None = None
+        self.question: protocol.Question | None = None
         self.asked = asyncio.Event()
         self.last = 0.0  # when something was asked or answered
 
-    def ask(self, question: wire.Question) -> None:
+    def ask(self, question: protocol.Question) -> None:
+        """Replace the question that is being answered by a new one."""
         self.question, self.last = question, asyncio.get_running_loop().time()
         self.asked.set()
 
     async def work(self, first: "Lane | None" = None) -> None:
-        """Go on for ever; while there is work in the lane `first`, wait."""
+        """Answer questions for ever; pause until the lane `first` has been idle for IDLE seconds."""
         loop = asyncio.get_running_loop()
         with suppress(ConnectionError):  # the client left
             while True:
                 await self.asked.wait()
                 self.asked.clear()
                 assert self.question
-                question, parts = self.question, self.server.answers(self.question)
+                question, parts = self.question, self.server.session(self.question)
                 while not self.asked.is_set():
                     while first and (rest := first.last + IDLE - loop.time()) > 0:
                         await asyncio.sleep(rest)
@@ -187,19 +190,19 @@ class Lane:
                     self.last = loop.time()
 
 
-def _next(question: wire.Question, parts: Iterator[Answer]) -> bytes | None:
-    """The message with the next part of an answer, or with what is wrong; None if it is over."""
+def _next(question: protocol.Question, parts: Iterator[Answer]) -> bytes | None:
+    """The message with the next part of an answer, or with an error; None after the last part."""
     about = {"about": question.about, "id": question.id}
     try:
         part = next(parts, None)
-        return None if part is None else wire.answer(about | part[0], part[1])
+        return None if part is None else protocol.answer(about | part[0], part[1])
     except BadInput as error:
-        return wire.answer(about | {"error": str(error)}, {})
+        return protocol.answer(about | {"error": str(error)}, {})
     except Exception as error:
         if short_of_memory(error):
-            return wire.answer(about | {"error": "the server has too little memory for this question"}, {})
+            return protocol.answer(about | {"error": "the server has too little memory for this question"}, {})
         log.exception("while answering %s", question)
-        return wire.answer(about | {"error": "the server failed; its window says how"}, {})
+        return protocol.answer(about | {"error": "the server failed; its window says how"}, {})
 
 
 class _Refusal(asyncio.Protocol):
@@ -212,7 +215,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _name(host: str) -> str:
-    """Of a Host header, without the port; empty if it is none."""
+    """The host name in a Host header, without the port; empty if it is not valid."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -227,10 +230,10 @@ def _is_local(host: str) -> bool:
 
 
 async def serve(server: Server, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is told the address."""
+    """Serve until SIGINT or SIGTERM; `ready` is called with the address."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError, RuntimeError):  # on Windows, and in a thread: who started it stops it
+        with suppress(NotImplementedError, RuntimeError):  # on Windows, or in a thread: the caller stops it
             loop.add_signal_handler(signum, stop.set)
     try:
         async with server:

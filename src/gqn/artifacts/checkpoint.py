@@ -1,0 +1,226 @@
+"""The files of a run, which a kill at any moment leaves intact, and how a run is opened again.
+
+config.json                 the resolved config
+origin.json                 where the data and the initial weights came from, and the fingerprint of the data
+latest.ckpt, previous.ckpt  the last checkpoint (training state), and the one before it
+best.ckpt                   checkpoint of the best validation so far
+model.safetensors           final weights, with FORMAT as `gqn_format` in the file's metadata
+training.json               cost of the training (samples, seconds), and its `gqn.artifacts.provenance`
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as as_bytes
+from torch import Tensor, nn
+
+from gqn import config as configs
+from gqn import models
+from gqn.artifacts import trained
+from gqn.artifacts.trained import CONFIG, TRAINING, WEIGHTS
+from gqn.config import Config
+from gqn.data import sources
+from gqn.data.specification import spec
+from gqn.errors import RUN, BadInput, short_of_memory
+from gqn.models import Model, checks
+from gqn.runtime import content, files
+
+LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
+PICTURE, ORIGIN = "predictions.png", "origin.json"
+FORMAT = "1"  # increased when older weights would be misread; the oldest files do not state it
+
+
+def write(path: Path, write_to: Callable[[Path], Any]) -> None:
+    """As `gqn.runtime.files.write`, but raises BadInput if the file cannot be written."""
+    try:
+        files.write(path, write_to)
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
+        raise BadInput(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+
+
+def save(folder: Path, state: dict[str, Any], best: bool) -> None:
+    """Write a training state as the latest checkpoint, keep the one before, and copy it to best.ckpt if `best`."""
+    latest, new = folder / LATEST, folder / ".new.ckpt"
+    write(new, lambda part: torch.save(state, part))
+    if best:
+        write(folder / BEST, lambda part: shutil.copyfile(new, part))
+    if latest.exists():
+        os.replace(latest, folder / PREVIOUS)
+    os.replace(new, latest)
+
+
+def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest checkpoint of a run that can be read, or None if there is none yet.
+
+    A damaged file is reported through `say`, renamed to *.damaged, and the checkpoint before it is used. Raises
+    BadInput if there are files but none can be read.
+    """
+    damaged: list[Path] = []
+    for path in (folder / LATEST, folder / PREVIOUS):
+        try:
+            state = read_state(path)
+        except FileNotFoundError:  # not written yet, or just being moved by the run that writes it
+            continue
+        except BadInput as error:
+            say(f"{error}: trying the checkpoint before it")
+            damaged.append(path)
+        else:
+            for bad in damaged:  # else the next save would replace the good one by it
+                with suppress(FileNotFoundError):  # another rank has renamed it already
+                    bad.replace(bad.with_suffix(".damaged"))
+            return state
+    if damaged:
+        raise BadInput(f"no checkpoint in {folder} can be read: remove the folder or start over with `resume=False`")
+    return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint. Raises BadInput if the file is damaged, FileNotFoundError if it does not exist."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if short_of_memory(error):  # the file may be undamaged
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BadInput(f"{path} is damaged ({reason.split('. ')[0]})") from error
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run folder holds a checkpoint or weights, which must not be overwritten."""
+    return any((folder / name).exists() for name in (LATEST, PREVIOUS, WEIGHTS))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has its final weights, which it writes last."""
+    return (folder / WEIGHTS).exists()
+
+
+def build(config: Config) -> nn.Module:
+    """The model of a config, with weights initialised from the config's seed."""
+    region = spec(config.data.dataset_name).region
+    return models.build(config.model, config.data.image_size, region, config.run.seed)
+
+
+def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+    """Write model.safetensors, of a run or of an exported model, as numbers of type `dtype`."""
+    weights = {name: weight.to(dtype) for name, weight in model.state_dict().items()}
+    write(folder / WEIGHTS, lambda part: part.write_bytes(as_bytes(weights, {"gqn_format": FORMAT})))
+
+
+def save_training(folder: Path, took: dict[str, Any]) -> None:
+    """Write training.json."""
+    save_known(folder / TRAINING, took)
+
+
+def save_known(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file that `known` can read."""
+    write(path, lambda part: part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
+
+
+def known(path: Path) -> dict[str, Any]:
+    """Read a JSON file beside a model, such as training.json; empty if there is none. Raises BadInput if damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
+
+
+def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, Model]:
+    """Open a model by any of its names (see `gqn.artifacts.trained`): its config, and the model with frozen parameters.
+
+    The weights are the final ones of the run, those of the last checkpoint if the run is not finished, or those of the
+    checkpoint file that `run` names. They are converted to float32. Raises BadInput if there is no such model, or if
+    its files are damaged, of another version, or do not fit together. Reading never executes code from the files.
+    """
+    return opened(run, say)[:2]
+
+
+def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, Model, dict[str, Any]]:
+    """As `load`, and also the cost of training these weights.
+
+    For a model.safetensors this is training.json, for a checkpoint its samples and seconds. It is empty for a weights
+    file of another name.
+    """
+    path = trained.find(run)
+    folder, named = path.parent, path.suffix == trained.CHECKPOINT
+    weights = read_weights(path) if path.exists() and not named else None  # first, so that another version is reported
+    config = config_of(folder)
+    if str(run).startswith(trained.HUB):
+        config = config.having(data="")  # a model from the hub must not choose which files are read on this machine
+    model = build(config)
+    took = known(folder / TRAINING) if path.name == WEIGHTS else {}
+    if weights is None:
+        state = read_state(path) if named else load_state(folder, say)
+        if state is None:
+            raise BadInput(f"{folder} holds no weights yet")
+        try:
+            weights, step = state["model"], state["step"]
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{path} is no checkpoint of gqn's") from error
+        unfinished = f"{folder} is not finished: using its checkpoint"
+        say(f"{path if named else unfinished} after {step} of {config.steps} steps")
+        took = {"samples": step * config.optimizer.batch_size, "seconds": round(state.get("seconds", 0))}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BadInput(f"the weights in {folder} are not of the model that its {CONFIG} describes") from error
+    cast(Any, model).trained_on = trained_on(trained.name(run), config)
+    return config, cast(Model, model.eval().requires_grad_(False)), took
+
+
+def config_of(folder: Path) -> Config:
+    """The config of a run, with the places of data and initial weights from origin.json. Raises BadInput if damaged."""
+    config = configs.read(folder / CONFIG)
+    origin = known(folder / ORIGIN)
+    return config.replaced({name: origin[name] for name in configs.PLACES if name in origin}, str(folder / ORIGIN))
+
+
+def digest(model: nn.Module) -> str:
+    """A hash of a model's weights, computed in float32."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(weight.shape)} ".encode() + weight.float().contiguous().numpy().tobytes())
+    return found.hexdigest()[:32]
+
+
+def no_weights(path: Path) -> str:
+    """One line that says why a file cannot be weights; "" if it may be weights."""
+    way = f"RUN is a {RUN}"
+    if path.is_file() and path.suffix != ".safetensors" and not content.of(path):
+        return f"{path} is no .safetensors file: {way}"
+    return content.mistaken(path, content.WEIGHTS, way)
+
+
+def trained_on(name: str, config: Config) -> checks.TrainedOn:
+    """The cameras that a config's model was trained with; for scenes from files, only the field of view is known."""
+    views, queries = map(checks.of_cameras, sources.cameras(config.data.dataset_name, config.data.query))
+    if config.stored:
+        views = queries = {checks.FOV: views[checks.FOV]}
+    return checks.TrainedOn(name, views, queries)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name. Raises BadInput if it is damaged or of another version."""
+    try:
+        with safe_open(path, "pt") as file:
+            version = (file.metadata() or {}).get("gqn_format", FORMAT)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        if short_of_memory(error):
+            raise
+        raise BadInput(no_weights(path) or f"{path} is damaged: {error}") from error
+    if version != FORMAT:
+        raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")
+    return weights

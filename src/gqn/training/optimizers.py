@@ -1,0 +1,119 @@
+"""The optimizers: Adam, and Muon for hidden kernels."""
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of an odd quintic polynomial; its iteration moves singular values towards 1
+ITERATIONS = 5
+
+
+def optimizers(model: nn.Module, name: str, learning_rate: float, part: tuple[int, int] = (0, 1)) -> list[Optimizer]:
+    """Adam for all parameters or, with "muon", Muon for hidden kernels and Adam for the others.
+
+    The others are biases, and kernels with at most three input or output channels, such as those that read or write
+    images. Processes that train one model together share Muon's work; `part` (i, n): this is process i of n.
+    """
+    kernels = [p for p in model.parameters() if name == "muon" and p.ndim > 1 and min(p.shape[:2]) > 3]
+    chosen = set(kernels)
+    adam = Adam([p for p in model.parameters() if p not in chosen], lr=learning_rate, fused=True)
+    return [adam, Muon(kernels, learning_rate, part)] if kernels else [adam]
+
+
+def update(optimizers: list[Optimizer], learning_rate: float | Tensor) -> None:
+    """Take a step of each optimizer, with this learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.step()
+
+
+class Muon(Optimizer):
+    """Muon (Jordan 2024): the update of a kernel is a nearly orthogonal matrix, equally large in all directions.
+
+    A kernel is treated as a matrix, its first dimension by all others. Newton-Schulz iterations replace its Nesterov
+    momentum (0.95) by a matrix close to the nearest orthogonal one. This is scaled to the size of Adam's steps (Liu et
+    al. 2025, Muon is scalable for LLM training, equation 4), so that one learning rate suits both.
+
+    With `part` (i, n), this is process i of n: it does so for its share of the kernels, sends the results to the other
+    processes and receives theirs. Each process keeps the momentum of all kernels, so that any number can resume.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, part: tuple[int, int] = (0, 1)):
+        super().__init__(parameters, {"lr": lr})
+        self.part = part
+        self.shares = shares(parameters, part[1])
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:  # type: ignore[override]
+        """Update the kernels that have gradients; `closure` is not called."""
+        momenta = {p: self._momentum(p) for share in self.shares for p in share if p.grad is not None}
+        rank, ranks = self.part
+        found = []  # per process, the entries of its kernels' orthogonal matrices
+        for number, share in enumerate(self.shares):
+            matrices = [momenta[p].flatten(1) for p in share if p in momenta]
+            if number == rank:
+                matrices = [orthogonal(matrix) for matrix in matrices]
+            found.append(torch.cat([matrix.flatten() for matrix in matrices]) if matrices else None)
+        for number, entries in enumerate(found):
+            if ranks > 1 and entries is not None:
+                torch.distributed.broadcast(entries, number)
+        lr = self.param_groups[0]["lr"]
+        for share, entries in zip(self.shares, found, strict=True):
+            kernels = [p for p in share if p in momenta]
+            if entries is None:
+                continue
+            for p, towards in zip(kernels, entries.split([p.numel() for p in kernels]), strict=True):
+                rate = 0.2 * max(p.flatten(1).shape) ** 0.5 * lr
+                if isinstance(rate, Tensor):
+                    p.sub_(towards.view(p.shape) * rate)
+                else:
+                    p.sub_(towards.view(p.shape), alpha=rate)
+
+    def _momentum(self, p: nn.Parameter) -> Tensor:
+        """Update a kernel's momentum by its gradient; returns Nesterov's momentum."""
+        assert p.grad is not None
+        if not (state := self.state[p]):
+            state["momentum"] = torch.zeros_like(p.grad)
+        return p.grad.lerp(state["momentum"].lerp_(p.grad, 0.05), 0.95)
+
+
+def shares(kernels: list[nn.Parameter], parts: int) -> list[list[nn.Parameter]]:
+    """Kernels in `parts` lists of about equal work: the largest first, each to the list with the least work so far."""
+    made: list[list[nn.Parameter]] = [[] for _ in range(parts)]
+    busy = [0] * parts
+    for p in sorted(kernels, key=work, reverse=True):
+        least = busy.index(min(busy))
+        made[least].append(p)
+        busy[least] += work(p)
+    return made
+
+
+def work(kernel: Tensor) -> int:
+    """Number of multiplications in `orthogonal` of a kernel."""
+    short, long = sorted(kernel.flatten(1).shape)
+    return 2 * short**2 * long + 4 * ITERATIONS * short**3
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix with the singular vectors of `matrix` and singular values of about 1 (0.7 to 1.2).
+
+    Newton-Schulz iterations x <- (a + b x x' + c (x x')²) x, where x (r, s) is the matrix, transposed if r would exceed
+    s. Each iteration multiplies x from the left by a polynomial of the r x r matrix x x'. The product of these factors
+    is computed first, without x, which takes a fifth of the work where x is long. All in float32: bfloat16 is not
+    precise enough for x x' here, and takes a hundred times as long on processors without it.
+    """
+    a, b, c = COEFFICIENTS
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).float()
+    x = x / (x.norm() + 1e-7)
+    square = x @ x.T
+    product = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    for _ in range(ITERATIONS):
+        factor = torch.addmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        square = factor @ square @ factor
+    x = product @ x
+    return (x.T if tall else x).to(matrix)

@@ -1,0 +1,366 @@
+"""Released files: read exactly, checked against an independent package, and never wrong in silence."""
+
+import math
+import os
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tfrecord import example_pb2
+from tfrecord.reader import tfrecord_loader
+from tfrecord.writer import TFRecordWriter
+
+from gqn.data.files import example, jpeg, tfrecord
+from gqn.data.files.tfrecord import Damaged
+from gqn.errors import BadInput
+from gqn.runtime.content import masked_crc32c
+from support import framed, made_record
+
+REAL = "shepard_metzler_5_parts_scene_0.tfrecord"
+DESCRIPTION = {"frames": "byte", "cameras": "float"}
+
+floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+scenes = st.integers(1, 4).flatmap(
+    lambda k: st.tuples(
+        st.lists(st.binary(max_size=300), min_size=k, max_size=k), arrays(np.float32, (k, 5), elements=floats)
+    )
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of four scenes."""
+    path = tmp_path / "1-of-1.tfrecord"
+    tfrecord.write(path, [example.example(*made_record(seed=i)) for i in range(4)])
+    return path
+
+
+def same(a, b):
+    return a[0] == b[0] and np.array_equal(a[1], b[1])
+
+
+# ---- the genuine file, and an independent reader and writer ----
+
+
+def test_a_genuine_scene_reads_exactly(real_data, tmp_path):
+    path = shutil.copy(real_data / REAL, tmp_path / REAL)
+    (theirs,) = tfrecord_loader(str(path), None, DESCRIPTION)
+    file = tfrecord.opened(tmp_path / REAL)
+    frames, cameras = file.scene(0)
+    assert len(file) == 1 and len(frames) == 15 and cameras.shape == (15, 5)
+    assert frames == list(theirs["frames"]) and np.array_equal(cameras.ravel(), theirs["cameras"])
+    assert {jpeg.decode(f).shape for f in frames} == {(64, 64, 3)}
+
+    position, yaw, pitch = cameras[:, :3], cameras[:, 3], cameras[:, 4]
+    assert np.abs(np.linalg.norm(position, axis=1) - 10 / 3).max() < 1e-5
+    forward = np.stack([np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch)], -1)
+    assert np.abs(position + 10 / 3 * forward).max() < 1e-5
+    assert (np.abs(pitch) <= math.pi / 2).all()
+
+
+def test_genuine_mazes_are_read(real_data, tmp_path):
+    path = shutil.copy(real_data / "mazes_8_scenes.tfrecord", tmp_path / "mazes.tfrecord")
+    file = tfrecord.opened(tmp_path / "mazes.tfrecord")
+    scenes = [file.scene(i) for i in range(len(file))]
+    assert len(scenes) == len(list(tfrecord_loader(str(path), None, DESCRIPTION))) == 8
+    for frames, cameras in scenes:
+        assert cameras.shape == (300, 5) and {jpeg.decode(frame).shape for frame in frames[::50]} == {(84, 84, 3)}
+        assert (cameras[:, [2, 4]] == 0).all() and np.abs(cameras[:, :2]).max() <= 0.4
+
+
+def test_a_genuine_payload_is_written_as_it_was(real_data):
+    data = (real_data / REAL).read_bytes()
+    frames, cameras = example.parse(data[12:-4])
+    assert framed(example.example(frames, cameras)) == data
+
+
+@given(st.lists(scenes, min_size=1, max_size=3))
+@settings(max_examples=20)
+def test_what_is_written_reads_back_and_protobuf_agrees(tmp_path_factory, written):
+    path = tmp_path_factory.mktemp("written") / "a.tfrecord"
+    tfrecord.write(path, [example.example(*s) for s in written])
+    file = tfrecord.opened(path)
+    assert len(file) == len(written)
+    for i, scene in enumerate(written):
+        assert same(file.scene(i), scene)
+        assert same(by_protobuf(file.payload(i)), scene)
+
+
+def test_an_independent_reader_reads_what_is_written(path):
+    for i, theirs in enumerate(tfrecord_loader(str(path), None, DESCRIPTION)):
+        frames, cameras = made_record(seed=i)
+        assert list(theirs["frames"]) == frames and np.array_equal(theirs["cameras"], cameras.ravel())
+    assert i == 3
+
+
+def test_what_an_independent_writer_wrote_is_read(tmp_path):
+    path = tmp_path / "theirs.tfrecord"
+    writer = TFRecordWriter(str(path))
+    for i in range(3):
+        frames, cameras = made_record(seed=i)
+        first, second = ("frames", (frames, "byte")), ("cameras", (cameras.ravel().tolist(), "float"))
+        other = ("id", ([i], "int"))
+        writer.write(dict([first, other, second] if i else [second, first]))
+    writer.close()
+    file = tfrecord.opened(path)
+    assert [same(file.scene(i), made_record(seed=i)) for i in range(len(file))] == [True] * 3
+
+
+def test_floats_may_be_packed_or_not_and_come_in_parts():
+    frames, cameras = made_record()
+    numbers = cameras.ravel()
+    unpacked = b"".join(b"\x0d" + struct.pack("<f", n) for n in numbers)
+    mixed = example._sized(1, numbers[:4].tobytes()) + b"".join(b"\x0d" + struct.pack("<f", n) for n in numbers[4:])
+    for values in (unpacked, mixed):
+        entry = example._sized(1, b"cameras") + example._sized(2, example._sized(2, values))
+        images = b"".join(example._sized(1, f) for f in frames)
+        other = example._sized(1, b"frames") + example._sized(2, example._sized(1, images))
+        payload = example._sized(1, example._sized(1, other) + example._sized(1, entry))
+        assert same(example.parse(payload), (frames, cameras))
+        assert same(by_protobuf(payload), (frames, cameras))
+
+
+# ---- whatever the bytes are ----
+
+
+def by_protobuf(payload):
+    """What Google's parser makes of a payload; ValueError if it is no scene to it."""
+    try:
+        features = example_pb2.Example.FromString(payload).features.feature
+    except Exception as error:
+        raise ValueError from error
+    frames = list(features["frames"].bytes_list.value)
+    cameras = np.array(features["cameras"].float_list.value, np.float32)
+    if not frames or len(cameras) != 5 * len(frames) or not np.isfinite(cameras).all():
+        raise ValueError
+    return frames, cameras.reshape(-1, 5)
+
+
+def outcome(parse, payload):
+    try:
+        return parse(payload)
+    except ValueError:
+        return None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_read_as_protobuf_reads_them(payload):
+    ours, theirs = outcome(example.parse, payload), outcome(by_protobuf, payload)
+    assert ours is None or theirs is None or same(ours, theirs)
+
+
+@given(scenes, st.data())
+@settings(max_examples=300)
+def test_a_payload_changed_anywhere_is_refused_or_read_as_protobuf_reads_it(scene, data):
+    payload = bytearray(example.example(*scene))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(payload) - 1))
+        what = data.draw(st.sampled_from(["set", "cut", "insert", "end"]))
+        byte = data.draw(st.integers(0, 255) | st.sampled_from([0xFF, 0x80, 0x0A, 0x0D, 0x12]))
+        if what == "set":
+            payload[at] = byte
+        elif what == "insert":
+            payload.insert(at, byte)
+        elif len(payload) > 1:
+            del payload[at : at + 1 if what == "cut" else None]
+            payload = payload or bytearray(1)
+    ours, theirs = outcome(example.parse, bytes(payload)), outcome(by_protobuf, bytes(payload))
+    assert ours is None or theirs is None or same(ours, theirs)
+
+
+@given(st.binary(max_size=80))
+@settings(max_examples=50)
+def test_any_file_is_refused_or_has_records(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("any") / "a.tfrecord"
+    path.write_bytes(content)
+    with pytest.raises(BadInput):
+        tfrecord.scan(path)
+    assert content == b"" or len(tfrecord.scan(path, upto_damage=True)) == 0
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+@settings(max_examples=60)
+def test_no_changed_byte_goes_unseen(tmp_path_factory, at, change):
+    path = tmp_path_factory.mktemp("flip") / "a.tfrecord"
+    content = bytearray(b"".join(framed(example.example(*made_record(1, seed=i))) for i in range(2)))
+    content[at % len(content)] ^= change
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match=r"a\.tfrecord: record [01] at offset \d+: "):
+        file = tfrecord.opened(path)
+        for i in range(2):
+            file.scene(i)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_a_file_cut_anywhere_says_so_or_ends_between_records(tmp_path_factory, at):
+    path = tmp_path_factory.mktemp("cut") / "a.tfrecord"
+    record = framed(example.example(*made_record(1)))
+    at %= 2 * len(record)
+    path.write_bytes((2 * record)[:at])
+    if at == len(record):
+        assert len(tfrecord.opened(path)) == 1
+    else:
+        with pytest.raises(BadInput):
+            tfrecord.opened(path)
+        if at:
+            assert len(tfrecord.scan(path, upto_damage=True)) == at // len(record)
+
+
+# ---- each fault by name ----
+
+
+@pytest.mark.parametrize(
+    "at, says",
+    [
+        (3, "its length does not match"),
+        (9, "its length does not match"),
+        (100, "does not match its checksum"),
+        (-2, "does not match its checksum"),
+    ],
+    ids=["length", "length check", "payload", "payload check"],
+)
+def test_a_flipped_byte_is_named_with_file_record_and_offset(path, at, says):
+    offsets = tfrecord.scan(path).offsets
+    content = bytearray(path.read_bytes())
+    content[int(offsets[2 if at >= 0 else 3]) + at] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match=f"1-of-1.tfrecord: record 2 at offset {offsets[2]}: .*{says}"):
+        tfrecord.opened(path).scene(2)
+
+
+def test_a_truncated_last_record(path):
+    offsets = tfrecord.scan(path).offsets
+    os.truncate(path, offsets[-1] - 1)
+    with pytest.raises(Damaged, match=f"record 3 at offset {offsets[3]}: the file ends within it"):
+        tfrecord.opened(path)
+    assert len(tfrecord.opened(path, upto_damage=True)) == 3
+    assert not path.with_name(path.name + ".index").exists()
+
+
+def test_an_empty_and_an_absent_file(tmp_path):
+    (tmp_path / "a.tfrecord").touch()
+    with pytest.raises(BadInput, match=r"a\.tfrecord is empty"):
+        tfrecord.opened(tmp_path / "a.tfrecord")
+    with pytest.raises(BadInput, match=r"cannot read .*b\.tfrecord: No such file"):
+        tfrecord.opened(tmp_path / "b.tfrecord")
+
+
+@pytest.mark.parametrize("claim", [2**28 + 1, 2**40, 2**63, 2**64 - 1])
+def test_a_length_that_claims_too_much_is_refused_before_anything_is_read(tmp_path, claim):
+    length = struct.pack("<Q", claim)
+    (tmp_path / "a.tfrecord").write_bytes(length + masked_crc32c(length) + bytes(100))
+    with pytest.raises(Damaged, match=f"it claims {claim} bytes"):
+        tfrecord.opened(tmp_path / "a.tfrecord")
+
+
+def feature(name, frames=None, cameras=None):
+    value = example._sized(1, b"".join(example._sized(1, f) for f in frames)) if frames else b""
+    value += example._sized(2, example._sized(1, np.asarray(cameras, "<f4").tobytes())) if cameras is not None else b""
+    return example._sized(1, example._sized(1, name) + example._sized(2, value))
+
+
+FRAMES, CAMERAS = feature(b"frames", [b"x", b"y"]), feature(b"cameras", cameras=range(10))
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (None, "feature 'frames' is missing: it holds nothing"),
+        (FRAMES, "feature 'cameras' is missing: it holds 'frames'"),
+        (feature(b"images", [b"x"]) + CAMERAS, "feature 'frames' is missing: it holds 'images', 'cameras'"),
+        (FRAMES + feature(b"cameras", cameras=range(9)), "9 camera floats for 2 frames"),
+        (FRAMES + feature(b"cameras", cameras=range(20)), r"10 camera numbers for each frame, not 5 \(x, y, z, yaw, "),
+        (FRAMES + feature(b"cameras", cameras=range(14)), r"7 camera numbers for each frame, not 5 \(x, y, z, yaw, "),
+        (FRAMES + feature(b"cameras", cameras=[np.nan] * 10), "not finite"),
+        (FRAMES + CAMERAS + CAMERAS, "'cameras' comes twice"),
+        (FRAMES + feature(b"cameras", [b"x"]), "'cameras' is not a list of floats"),
+        (feature(b"frames") + CAMERAS, "no frames"),
+        (feature(b"frames", [b"x"], range(2)) + CAMERAS, "'frames' is not a list of byte strings"),
+    ],
+)
+def test_a_payload_that_is_no_scene_says_why(tmp_path, content, says):
+    path = tmp_path / "a.tfrecord"
+    tfrecord.write(path, [b"" if content is None else example._sized(1, content)])
+    with pytest.raises(Damaged, match=f"record 0 at offset 0: .*{says}"):
+        tfrecord.opened(path).scene(0)
+
+
+def test_a_jpeg_is_whole_or_refused():
+    whole = made_record()[0][0]
+    assert jpeg.decode(whole).shape == (16, 16, 3)
+    bomb = bytearray(whole)
+    at = bomb.index(b"\xff\xc0") + 5
+    bomb[at : at + 4] = b"\xff\xff\xff\xff"
+    for data in (b"", b"no jpeg", whole[:10], whole[: len(whole) // 2], bytes(bomb)):
+        with pytest.raises(ValueError):
+            jpeg.decode(data)
+
+
+def test_pillow_stands_in_for_simplejpeg(monkeypatch):
+    frame = np.linspace(0, 255, 64 * 64 * 3).astype(np.uint8).reshape(64, 64, 3)
+    coded, decoded = jpeg.encode(frame), jpeg.decode(jpeg.encode(frame))
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    assert np.abs(jpeg.decode(coded).astype(int) - decoded).max() <= 2  # another libjpeg may round otherwise
+    assert np.abs(jpeg.decode(jpeg.encode(frame)).astype(int) - decoded).max() <= 2
+    for data in (b"", b"no jpeg", coded[:10], coded[: len(coded) // 2]):
+        with pytest.raises(ValueError):
+            jpeg.decode(data)
+
+
+# ---- the index ----
+
+
+def test_the_index_is_stored_used_and_rebuilt(path, monkeypatch):
+    first = tfrecord.opened(path)
+    assert path.with_name(path.name + ".index").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(tfrecord, "scan", None)
+        assert np.array_equal(tfrecord.opened(path).offsets, first.offsets)
+    tfrecord.write(path, [example.example(*made_record(seed=9))])
+    with pytest.raises(BadInput, match="changed while it was in use"):
+        first.scene(0)
+    again = tfrecord.opened(path)
+    assert len(again) == 1 and same(again.scene(0), made_record(seed=9))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", bytes(1000), None])
+def test_a_damaged_index_is_made_again(path, content):
+    good = tfrecord.opened(path).offsets
+    index = path.with_name(path.name + ".index")
+    if content is None:  # a whole array that is not of this file
+        stored = np.load(index)
+        stored[4] = stored[3]
+        with open(index, "wb") as file:
+            np.save(file, stored)
+    else:
+        index.write_bytes(content)
+    assert np.array_equal(tfrecord.opened(path).offsets, good)
+    assert np.array_equal(np.load(index)[2:], good)
+
+
+def test_the_index_goes_to_the_cache_where_the_folder_cannot_be_written(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write = tfrecord.files.write
+
+    def read_only(place, write_to):
+        if place.parent == path.parent:
+            raise PermissionError("read-only")
+        write(place, write_to)
+
+    monkeypatch.setattr(tfrecord.files, "write", read_only)
+    tfrecord.opened(path)
+    assert len(list((tmp_path / "cache").rglob("*.index"))) == 1
+    monkeypatch.setattr(tfrecord, "scan", None)
+    assert len(tfrecord.opened(path)) == 4
+
+
+def test_a_file_that_vanishes_is_named(path):
+    file = tfrecord.opened(path)
+    path.unlink()
+    with pytest.raises(BadInput, match=r"cannot read .*1-of-1\.tfrecord: No such file"):
+        file.scene(1)
