@@ -45,15 +45,23 @@ def data(argv: list[str]) -> int:
     )
     add.set_defaults(run=_download)
     add.add_argument("name", metavar="NAME", help="dataset, by its released name")
-    add.add_argument("--files", type=positive, required=True, metavar="N", help="of each split, the first ones")
-    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
+    add.add_argument(
+        "--files",
+        type=positive,
+        required=True,
+        metavar="N",
+        help="how many files of each split to fetch, from the first on",
+    )
+    add.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder in which to make the dataset's folder"
+    )
     add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
     add.add_argument(
         "--from",
         dest="address",
         default=BUCKET,
         metavar="ADDRESS",
-        help="of the folder with the dataset's: gs://, https:// or any that fsspec knows (default: %(default)s)",
+        help="address of the folder that holds NAME: gs://, https:// or any that fsspec knows (default: %(default)s)",
     )
     add.add_argument(
         "--connections", type=positive, default=8, metavar="C", help="files at a time (default: %(default)s)"
@@ -94,7 +102,9 @@ def _add_export(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--test-scenes", type=positive, metavar="N", help="held-out scenes (default: a tenth of --scenes, or all)"
     )
-    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the dataset's folder")
+    add.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder in which to make the dataset's folder"
+    )
     add.add_argument("--split", choices=("train", "test", "both"), default="both", help="default: %(default)s")
     add.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every N-th file, from the I-th on"

@@ -7,7 +7,7 @@ from gqn.errors import RUN
 
 def evaluate(argv: list[str]) -> int:
     """`gqn eval RUN`: print tables, and write eval.json, eval.npz and eval.png to the run folder."""
-    parser = Parser("gqn eval", description="Measure a run on held-out scenes, beside the floors.")
+    parser = Parser("gqn eval", description="Measure a run on held-out scenes, beside the baselines.")
     add = parser.add_argument
     add("run", metavar="RUN", help=RUN)
     add(
@@ -18,13 +18,31 @@ def evaluate(argv: list[str]) -> int:
         help="numbers of context views (default: 3); several also give curves, eval.png",
     )
     add("--scenes", type=positive_or_all, default=1000, metavar="N", help="held-out scenes, or all (default: 1000)")
-    add("--samples", type=positive, default=8, metavar="S", help="from the prior, per query (default: %(default)s)")
-    add("--importance-samples", type=positive, default=4, metavar="K", help="of the bound (default: %(default)s)")
+    add(
+        "--samples",
+        type=positive,
+        default=8,
+        metavar="S",
+        help="samples from the prior for each query (default: %(default)s)",
+    )
+    add(
+        "--importance-samples",
+        type=positive,
+        default=4,
+        metavar="K",
+        help="draws for the importance-weighted bound (default: %(default)s)",
+    )
     add("--dataset-name", "-d", metavar="NAME", help="a dataset other than the run's")
     add("--data", metavar="DIR", help=DATA)
-    add("--num-views", type=positive, default=0, metavar="N", help="of a scene, the first (default: as the run's)")
-    add("--skip-damaged", action="store_true", help="pass over damaged scenes of files, and count them")
-    add("--gpu", action="store_true", help="on GPU instead of CPU")
+    add(
+        "--num-views",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="use the first N views of each scene (default: as the run does)",
+    )
+    add("--skip-damaged", action="store_true", help="skip damaged scenes of files, and count them")
+    add("--gpu", action="store_true", help="use the GPU instead of the CPU")
     add("--devices", type=positive, default=1, metavar="N", help="GPUs, or CPU processes (default: %(default)s)")
     given = parser.parse_args(argv)
 

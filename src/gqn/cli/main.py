@@ -16,11 +16,11 @@ USAGE = """usage: gqn COMMAND ...
 
 Generative Query Networks: train, measure and show them.
 
-  train [PRESET] [flags]   train a model, or go on with it
-  eval RUN                 measure a run on held-out scenes, beside the floors
+  train [PRESET] [flags]   train a model, or resume its training
+  eval RUN                 measure a run on held-out scenes, beside the baselines
   compare RUN RUN ...      put evaluated runs side by side, with significance
   figure NAME RUN          draw a figure of a run, or of a dataset
-  view RUN                 see a run think: a page in the browser, served from here
+  view RUN                 explore what a model imagines: a page in the browser, served from here
   export RUN --to FORMAT   write a model to give away: safetensors, onnx, hub
   bench NAME               measure speed: step, muon, sampling, render, loader, viewer
   data COMMAND             files of scenes: download, render, export, look at, check

@@ -40,14 +40,19 @@ def export(argv: list[str]) -> int:
 
 def view(argv: list[str]) -> int:
     """`gqn view RUN`: serve a page for the browser until Ctrl-C."""
-    about = "See a run think: drag a camera around a scene that it has seen twice. Open the address in a browser."
+    about = "Explore what a model imagines: drag a camera around a scene that it has seen twice, in a browser."
     parser = Parser("gqn view", description=about)
     add = parser.add_argument
     add("run", metavar="RUN", help=RUN)
     add("--data", metavar="DIR", help="show the scenes of files, in a folder or at an address, and not rendered ones")
     add("--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for")
     add("--port", type=whole, default=8000, help="0: any that is free (default: %(default)s)")
-    add("--threads", type=positive, metavar="N", help="of the model (default: all but one, which the browser needs)")
+    add(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads for the model (default: all but one, which the browser needs)",
+    )
     add("--token", help="what the page's address must hold (beyond this machine, by default: a new random one)")
     given = parser.parse_args(argv)
     try:

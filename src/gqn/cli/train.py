@@ -40,10 +40,10 @@ def train(argv: list[str]) -> int:
         _flags_of(base),
         prog="gqn train",
         hint=f"; PRESET comes first: gqn train {late[0]}" if late else "",
-        description="gqn train [PRESET] [--config FILE.toml] [flags]: train a model, or go on with it. "
+        description="gqn train [PRESET] [--config FILE.toml] [flags]: train a model, or resume its training. "
         f"PRESET is one of {', '.join(configs.PRESETS)} (here {name}); with --init, the model's options are those of "
-        "the weights; a TOML file, then flags, override both. The same command resumes; with a larger -t, a run goes "
-        "on, its schedules from there on those of a run of that length.",
+        "the weights; a TOML file, then flags, override both. The same command resumes; with a larger -t, a run "
+        "continues, from there on with the schedules of a run of that length.",
         args=rest,
     )
     config = Config(**{group.name: getattr(options, group.name) for group in dataclasses.fields(Config)})

@@ -75,9 +75,9 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
         where["num_scenes"] = 0  # the run's number applies to its own scenes only
     held_out = source(**(config.scenes("test") | where))
     try:
-        floor, of = source(**(config.scenes("train") | where)), "train"
+        known, of = source(**(config.scenes("train") | where)), "train"
     except Absent:
-        floor, of = held_out, "test"
+        known, of = held_out, "test"
     contexts = sorted(set(settings.context))
     if contexts[-1] >= held_out.num_views:
         raise BadInput(
@@ -97,7 +97,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
         measured: dict[str, Model] = {
             MODEL: cast(Model, cast(nn.Module, model).to(fabric.device)),
             NEAREST: nearest(),
-            MEAN_IMAGE: constant(mean_image(floor)),
+            MEAN_IMAGE: constant(mean_image(known)),
         }
         if of == "test" and fabric.is_global_zero:
             say("there are no training scenes: the mean image is of held-out ones")

@@ -128,7 +128,7 @@ def limits(config: Config, dtype: str) -> str:
         f"It was trained with 1 to {config.data.max_context_size} context views; more are outside of what it has seen.",
         "A sample is the mean of a Gaussian image, so that edges are soft; where the context does not decide, samples "
         "differ, and each is a guess.",
-        "The floors in the table say what the numbers are worth: a view that was given, and the mean image.",
+        "The baselines in the table, a view that was given and the mean image, say what the numbers are worth.",
     ]
     if not config.stored:
         points.append("Rendered scenes stand in for the released ones, which it has not seen.")
