@@ -22,9 +22,9 @@ KEPT, WRITTEN = ROOT / "runs" / "results", ROOT / "RESULTS.md"
 HEAD = """# Results
 
 `runs/results.py` writes this file from the evaluations in `runs/results`. One sample from the prior for each held-out
-scene; mean ± standard error over scenes; the baselines are the nearest context view and the mean image, and `*` marks more
-context views than in training. `docs/evaluation.md` says what each number means. A row is repeated by its commands at
-the commits beside them, and checked on a few scenes by `runs/repeat.py NAME`.
+scene; mean ± standard error over scenes; the baselines are the nearest context view and the mean image, and `*` marks
+more context views than in training. `docs/evaluation.md` says what each number means. A row is repeated by its commands
+at the commits beside them, and checked on a few scenes by `runs/repeat.py NAME`.
 """
 COLUMNS = ["", "data", "preset", "samples", "wall-clock", "hardware", "context views", "MSE", *(NEAREST, MEAN_IMAGE)]
 

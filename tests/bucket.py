@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from google_crc32c import Checksum
 
+from support import made_record
+
 
 class Bucket:
     """Serves the files of a folder. `faults` maps a path to what is done at its next requests, one after another:
@@ -90,3 +92,10 @@ def serving(root):
     finally:
         bucket.server.shutdown()
         bucket.server.server_close()
+
+
+NAME = "shepard_metzler_5_parts"
+SIZES = (2, 3, 4, 2, 3, 4, 2, 3, 4, 2)
+SCENES = sum(SIZES)
+WHICH = {tuple(made_record(3, i)[1][k].tolist()): i for i in range(SCENES) for k in range(3)}
+TRAIN = f"{NAME}/train"

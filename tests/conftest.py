@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from support import made_up
+from support import BRIEF as TOY
+from support import HERE, made_up
 
 settings.register_profile("gqn", deadline=None)  # machines are shared: no timing asserts
 settings.load_profile("gqn")
@@ -49,6 +50,16 @@ def at_step(monkeypatch):
         monkeypatch.setattr(loop, "schedule", hooked)
 
     return install
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 12 steps with a validation every 4, never interrupted."""
+    from gqn.training.loop import train
+
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    train(TOY, HERE, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from gqn.cli import bench
 from gqn.cli.main import main
 from gqn.runtime import devices
+from support import run
 
 MEASURES = {
     "step": (["--rounds", "1"], {"textbook", "float32", "bf16"}),
@@ -47,3 +49,9 @@ def test_arithmetic_that_the_machine_has_not_is_not_measured(tmp_path, monkeypat
 def test_an_unknown_measurement_names_the_known_ones(capsys):
     assert main(["bench", "stpe"]) == 2
     assert "Did you mean 'step'?" in capsys.readouterr().err
+
+
+def test_bench_outside_a_checkout(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "a" / "b" / "c" / "d" / "bench.py"))
+    code, _, err = run(capsys, "bench", "step")
+    assert code == 2 and "needs a checkout of the project" in err

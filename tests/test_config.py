@@ -140,3 +140,17 @@ def test_what_cannot_be_read_is_named(tmp_path, content, says):
     with pytest.raises(BadInput) as raised:
         configs.read(written(tmp_path, content))
     assert says in str(raised.value) and str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dataset_name": "rooms_ring_camera", "query": "overhead", "max_context_size": 5}, "has no overhead view"),
+        ({"dataset_name": "mazes", "query": "overhead", "num_queries": 2}, "one overhead view"),
+        ({"max_objects": 1}, "no varying number of objects"),
+        ({"query": "above"}, "unknown `query`"),
+    ],
+)
+def test_options_for_what_a_family_lacks(options, says):
+    with pytest.raises(BadInput, match=says):
+        preset("founding", **options)

@@ -184,8 +184,13 @@ class Config:
 
     def _places(self) -> dict[str, tuple[str, str]]:
         """Group and field of each option, by its flat name."""
-        groups = {group.name: dataclasses.fields(getattr(self, group.name)) for group in dataclasses.fields(self)}
-        return {flat_name(option): (group, option.name) for group, options in groups.items() for option in options}
+        places: dict[str, tuple[str, str]] = {}
+        for group in dataclasses.fields(self):
+            for option in dataclasses.fields(getattr(self, group.name)):
+                if (name := flat_name(option)) in places or name == "model":
+                    raise BadInput(f"two options are called `{name}`: rename that of the model")
+                places[name] = (group.name, option.name)
+        return places
 
     @property
     def model_options(self) -> list[str]:

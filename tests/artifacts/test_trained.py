@@ -1,7 +1,6 @@
-"""A model by any of its names, what is made of it, and files that are not what they say."""
+"""A model by any of its names, and what is made of it."""
 
 import json
-import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -9,17 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from gqn.artifacts import checkpoint, trained
 from gqn.cli.main import main
 from gqn.errors import BadInput
-from support import TOY, made_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return made_run(tmp_path_factory.mktemp("run") / "toy")
+from support import TOY, made_run, refused
 
 
 @pytest.fixture
@@ -137,67 +130,6 @@ def test_the_hub_without_its_extra(monkeypatch):
 def test_usage_names_what_is_shipped(shipped, capsys):
     main(["--help"])
     assert "toy-16" in capsys.readouterr().out
-
-
-# Files that are not what they say
-
-
-def refused(path, says):
-    with pytest.raises(BadInput, match=says) as error:
-        checkpoint.load(path)
-    assert "\n" not in str(error.value)
-
-
-def test_other_versions_and_shapes_are_refused(run, tmp_path):
-    weights = load_file(run / "model.safetensors")
-    other = made_run(tmp_path / "other")
-    save_file(weights, other / "model.safetensors", {"gqn_format": "99"})
-    (other / "config.json").write_text('{"an_option_of_the_future": 1}')
-    refused(other, "is of weights format 99, this gqn reads 1")
-    save_file(weights, other / "model.safetensors", {"gqn_format": checkpoint.FORMAT})
-    refused(other, "unknown option 'an_option_of_the_future'")
-    lone = tmp_path / "lone" / "x.safetensors"
-    lone.parent.mkdir()
-    save_file(weights, lone)
-    refused(lone, r"holds no run: cannot read config\.json")
-    shutil.copy(run / "config.json", lone.parent)
-    checkpoint.load(lone)  # of before versions were written
-    save_file({name: torch.zeros(3) for name in weights}, lone)
-    refused(lone, "not of the model")
-
-
-def test_bfloat16_is_loaded_as_float32(run, tmp_path):
-    _, model = checkpoint.load(run)
-    half = made_run(tmp_path / "half")
-    checkpoint.save_weights(half, model, torch.bfloat16)
-    size = [(folder / "model.safetensors").stat().st_size for folder in (half, run)]
-    assert size[0] < 0.7 * size[1]
-    for a, b in zip(checkpoint.load(half)[1].parameters(), model.parameters(), strict=True):
-        assert a.dtype == torch.float32
-        torch.testing.assert_close(a, b, rtol=2**-8, atol=0)
-
-
-def test_weights_are_for_those_to_read_who_may_read_the_rest(run):
-    assert len({(run / name).stat().st_mode for name in ("model.safetensors", "config.json")}) == 1
-
-
-class Trap:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_nothing_that_is_read_is_executed(tmp_path):
-    sprung = tmp_path / "sprung"
-    run = made_run(tmp_path / "run")
-    (run / "model.safetensors").write_bytes(pickle.dumps(Trap(sprung)))
-    refused(run, "is a Python pickle, not model weights")
-    (run / "model.safetensors").unlink()
-    torch.save({"model": Trap(sprung), "step": 1}, run / "latest.ckpt")
-    refused(run, "no checkpoint in .* can be read")
-    assert not sprung.exists()
 
 
 # What is shipped

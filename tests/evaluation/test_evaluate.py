@@ -1,4 +1,4 @@
-"""`gqn eval` and `gqn compare`: models that are known, floors, the same numbers however they are computed."""
+"""`gqn eval`: models that are known, floors, the same numbers however they are computed."""
 
 import dataclasses
 import itertools
@@ -13,29 +13,19 @@ import pytest
 import torch
 
 from gqn.artifacts import checkpoint
-from gqn.cli import main as cli
 from gqn.data.files.export import export
 from gqn.errors import BadInput, Unfamiliar
-from gqn.evaluation import curves, results
+from gqn.evaluation import results
 from gqn.evaluation.compare import compare
 from gqn.evaluation.evaluate import Settings, evaluate, measure, noise
-from gqn.evaluation.results import MEAN_IMAGE, MODEL, NEAREST, Results
+from gqn.evaluation.results import MEAN_IMAGE, MODEL, NEAREST
 from gqn.metrics.information import bits_per_dimension
-from gqn.metrics.statistics import standard_error
 from gqn.models.baselines import Baseline, nearest
 from gqn.objective import Gaussian, Prediction
 from gqn.views import Task, Views
 from support import TOY, made_run, made_up
 
 SMALL = Settings(context=(1, 2, 4), scenes=7, samples=3, importance_samples=2)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run, evaluated."""
-    folder = made_run(tmp_path_factory.mktemp("evaluated") / "run")
-    evaluate(folder, SMALL)
-    return folder
 
 
 class Perfect:
@@ -223,143 +213,6 @@ def test_the_runs_numbers_of_scenes_and_views_are_of_its_own_scenes(files, tmp_p
     checkpoint.save_known(own / checkpoint.ORIGIN, {"data": str(files)})
     with pytest.raises(BadInput, match="holds 3 scenes, and 1000 were asked for"):
         evaluate(own, settings)
-
-
-def test_the_table_says_what_a_reader_must_know(run, capsys):
-    results.show(results.load(run))
-    out = capsys.readouterr().out
-    assert "shepard_metzler_5_parts at 16 px, 7 held-out scenes" in out
-    assert (
-        "4 views*" in out and "2 views " in out and "* more context views than in training, which had at most 3" in out
-    )
-    for text in ("best of 3 samples", "bound, 2 draws", "nats at pixel std 0.7", "did not see", "calibration"):
-        assert text in out
-    assert "..." not in out and "…" not in out  # nothing is cut, though nobody said how wide the screen is
-
-
-def test_curves_show_every_metric(run):
-    figure = curves.plot(results.load(run))
-    titles = [axis.get_title("left") for axis in figure.axes]
-    assert len(titles) == 12 and {"MSE", "SSIM", "calibration (1 is right)", "loss - floor, nats"} <= set(titles)
-    mse = figure.axes[titles.index("MSE")]
-    assert len(mse.containers) == 5
-    line = mse.containers[0].lines[0]
-    found = results.load(run)
-    assert list(line.get_xdata()) == [1, 2, 4]
-    assert list(line.get_ydata()) == [found.summary(k, MODEL)["mse"]["mean"] for k in (1, 2, 4)]
-
-
-def test_ratios_have_the_errors_of_ratios():
-    """The standard error that one data set gives is the spread of the ratio over many."""
-    draw = np.random.default_rng(0)
-    ratios, errors = [], []
-    for _ in range(400):
-        share = draw.uniform(0.1, 0.9, 200)
-        error = share * draw.gamma(4, 0.25, 200)  # of mean 1
-        values = {f"3/gqn/{name}": v for name, v in (("error_seen", error), ("share_seen", share))}
-        of = Results({}, np.zeros((200, 2), int), values).summary(3, MODEL)["mse_seen"]
-        assert of["mean"] == pytest.approx(error.sum() / share.sum())
-        ratios.append(of["mean"])
-        errors.append(of["stderr"])
-    assert np.mean(errors) == pytest.approx(np.std(ratios), rel=0.1)
-    assert np.mean(ratios) == pytest.approx(1, abs=0.01)
-
-
-# Comparing
-
-
-def evaluated(folder, mse, tasks=None, **settings):
-    """A run with given numbers, from one and three context views."""
-    folder.mkdir()
-    tasks = np.arange(len(mse)) if tasks is None else tasks
-    base = {
-        "dataset": "jaco",
-        "data": "",
-        "image_size": 32,
-        "context_views": [1, 3],
-        "pixel_std": 0.7,
-        "samples": 8,
-        "draws": 4,
-    }
-    mse = np.array(mse, float)
-    values = {f"{k}/gqn/{name}": mse * k for k in (1, 3) for name in ("mse", "mse_of_best", "elbo", "importance_bound")}
-    task = np.stack([tasks, *[np.zeros_like(tasks)] * 4], 1)
-    Results(base | settings, task, values).save(folder)
-    return folder
-
-
-def test_comparing_pairs_the_same_tasks(tmp_path):
-    a, b = [1.0, 5.0, 9.0, 2.0], [2.0, 6.5, 9.5, 3.0]
-    first = evaluated(tmp_path / "a", a)
-    one, three = compare([first, evaluated(tmp_path / "b", b)])
-    assert (one.context, three.context, one.paired, one.scenes) == (1, 3, True, [4, 4])
-    difference = one.differences[0]["mse"]
-    assert difference.mean == pytest.approx(1.0)
-    assert difference.stderr == pytest.approx(standard_error(np.array([1.0, 1.5, 0.5, 1.0])))
-    assert difference.p < 1e-5
-    [unpaired, _] = compare([first, evaluated(tmp_path / "c", b, tasks=np.arange(4) + 9)])
-    assert not unpaired.paired
-    assert unpaired.differences[0]["mse"].stderr == pytest.approx(
-        np.hypot(standard_error(np.array(a)), standard_error(np.array(b)))
-    )
-    assert unpaired.differences[0]["mse"].p > 0.5
-    # another order, and one task that the first does not have
-    [some, _] = compare([first, evaluated(tmp_path / "d", [7.0, 3.0, 6.5], tasks=np.array([8, 3, 1]))])
-    assert some.paired and some.scenes == [2, 2]
-    assert some.differences[0]["mse"].mean == pytest.approx(((6.5 - 5) + (3 - 2)) / 2)
-
-
-def test_p_values_are_those_of_chance():
-    """Of two runs that do not differ, one comparison in twenty has p < 0.05."""
-    from gqn.evaluation.compare import difference
-
-    draw = np.random.default_rng(0)
-    for paired in (True, False):
-        ps = [difference(draw.normal(size=100), draw.normal(size=100), paired).p for _ in range(2000)]
-        assert np.mean(np.array(ps) < 0.05) == pytest.approx(0.05, abs=0.015)
-    same = draw.normal(size=9)
-    assert difference(same, same, True).p == 1
-
-
-@pytest.mark.parametrize(
-    ("setting", "left"),
-    [
-        ({"samples": 4}, {"mse", "elbo", "importance_bound"}),
-        ({"draws": 1}, {"mse", "mse_of_best", "elbo"}),
-        ({"pixel_std": 0.5}, {"mse", "mse_of_best"}),
-        ({}, {"mse", "mse_of_best", "elbo", "importance_bound"}),
-    ],
-)
-def test_metrics_that_depend_on_a_setting_compare_at_the_same(tmp_path, setting, left):
-    runs = [evaluated(tmp_path / "a", [1, 2]), evaluated(tmp_path / "b", [1, 3], **setting)]
-    assert compare(runs)[0].differences[0].keys() == left
-
-
-def test_what_does_not_compare_is_refused(tmp_path, capsys):
-    a = evaluated(tmp_path / "a", [1, 2])
-    b = evaluated(tmp_path / "b", [1, 2], image_size=64)
-    c = evaluated(tmp_path / "c", [1, 2], context_views=[2])
-    made_run(tmp_path / "new")
-    made_run(tmp_path / "broken")
-    (tmp_path / "broken" / "eval.npz").write_bytes((a / "eval.npz").read_bytes()[:200])
-    for others, says in (
-        ([], "give two runs or more"),
-        ([b], "jaco at 64 px"),
-        ([c], "no number of context views"),
-        ([tmp_path / "new"], "has not been evaluated: gqn eval"),
-        ([tmp_path / "broken"], "is damaged"),
-        ([tmp_path / "nowhere"], "there is no run folder"),
-    ):
-        assert cli.main(["compare", str(a), *map(str, others)]) == 2
-        assert says in capsys.readouterr().err
-
-
-def test_compare_prints_both_sides(tmp_path, capsys):
-    runs = [evaluated(tmp_path / name, values) for name, values in (("a", [1, 2, 3]), ("b", [2, 3.1, 4]))]
-    assert cli.main(["compare", *map(str, runs)]) == 0
-    out = capsys.readouterr().out
-    assert "2.00000 ± 0.57735" in out and "1.03333 ± 0.03333" in out and "<0.001" in out
-    assert "paired over 3 tasks" in out and str(runs[1]) in out
 
 
 def test_bits_per_dimension_of_a_batch_are_those_of_its_images():

@@ -5,14 +5,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from gqn.artifacts import checkpoint
 from gqn.config import preset
 from gqn.data.sources import source
-from gqn.data.tasks import Sampler, batches, rng
+from gqn.data.tasks import rng
 from gqn.errors import BadInput
 from gqn.figures import algebra, composition, editing, factorisation, heldout, mazemap, tsne
 from gqn.models.baselines import nearest
@@ -148,41 +146,6 @@ def test_composition():
     off = composition.numbers(arrays | {"truth": dark, "drawn": lighter})
     assert off["object_held_out"]["mean"] == pytest.approx(10) and off["object_seen"]["mean"] == 0
     assert composition.draw(arrays).width > 500
-
-
-def test_a_task_asks_for_the_map():
-    scenes = source(**MAZES.scenes("test"))
-    task = next(batches(scenes, Sampler(len(scenes), scenes.num_views, 2, 3, 3), range(1)))
-    assert task.context.frames.shape == (2, 3, 3, 32, 32) and task.query.frames.shape == (2, 1, 3, 32, 32)
-    assert task.context.cameras.fov == 90 and task.query.cameras.fov < 10
-    requests = Sampler(len(scenes), scenes.num_views, 2, 3, 3).requests(0)
-    for i, request in enumerate(requests):
-        assert torch.equal(task.query.frames[i], scenes.overhead(request.scene).frames)
-        assert torch.equal(task.context.frames[i], scenes.views(request.scene, request.context).frames)
-
-
-def test_the_lattice_reads_each_camera_with_its_own_lens():
-    """A point of the maze's map is read where it lies: the query's field of view counts, not the context's."""
-    model = checkpoint.build(MAZES).represent_view
-    scenes = source(**MAZES.scenes("test"))
-    size = MAZES.data.image_size // 4
-    where = model._along(scenes.overhead(0).cameras[None], size, 8)[0][0, -1]  # the rays' lowest points, in -1..1
-    corner = (where[0, 0, :2] * model.region[:2]).tolist()
-    assert corner == pytest.approx([-1 + 1 / size, 1 - 1 / size], abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"dataset_name": "rooms_ring_camera", "query": "overhead", "max_context_size": 5}, "has no overhead view"),
-        ({"dataset_name": "mazes", "query": "overhead", "num_queries": 2}, "one overhead view"),
-        ({"max_objects": 1}, "no varying number of objects"),
-        ({"query": "above"}, "unknown `query`"),
-    ],
-)
-def test_options_for_what_a_family_lacks(options, says):
-    with pytest.raises(BadInput, match=says):
-        preset("founding", **options)
 
 
 def test_rooms_with_one_object():

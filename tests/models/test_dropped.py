@@ -1,4 +1,4 @@
-"""A model that is dropped on the path is trained, measured, drawn, exported, viewed by its name; nothing else changes."""
+"""A model that is dropped on the path is trained, measured, drawn, exported, viewed by name; nothing else changes."""
 
 import json
 import shutil
@@ -117,6 +117,15 @@ def test_the_contract_holds_for_it(name):
     assert prediction.image.mean.shape == (5, 2, 4, 3, 16, 16)
     r = model.represent(task.context)
     assert model.sample(r, task.query.cameras, samples=3).shape == (3, 2, 4, 3, 16, 16)
+
+
+@pytest.mark.parametrize("taken", ["seed", "optimizer", "model"])
+def test_its_options_have_names_of_their_own(tmp_path, monkeypatch, capsys, taken):
+    (tmp_path / "taken.py").write_text(FILE.read_text().replace("hidden", taken))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["train", "--model", "taken", "--dry-run"]) == 2
+    assert f"two options are called --{taken}: rename" in capsys.readouterr().err
+    sys.modules.pop("taken")
 
 
 def test_only_a_model_is_imported(tmp_path, monkeypatch, capsys):

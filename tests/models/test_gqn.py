@@ -1,6 +1,5 @@
 """The GQN against the textbook form, against counts, and against the mistakes other implementations made."""
 
-import math
 import re
 from pathlib import Path
 
@@ -11,15 +10,10 @@ from torch._dynamo.testing import CompileCounter
 
 import reference
 from gqn.config import PRESETS, preset
-from gqn.models.baselines import nearest
 from gqn.models.gqn import GQN
-from gqn.models.layers import uniform
-from gqn.models.representations import REPRESENTATIONS
 from gqn.objective import Prediction, elbo
-from gqn.views import Cameras
-from support import made_up
+from support import SMALL, made_up, scored, small
 
-SMALL = dict(image_size=16, representation_maps=16, num_steps=3, num_recurrent_maps=8, num_canvas_maps=12, head_size=5)
 FOUNDING = dict(joint_downsampling=True, activation="elu", sigmoid_output=True, head_size=1)
 PAPER_VARIANTS = [
     pytest.param(dict(representation=r, shared_cores=s), id=f"{r}-{'shared' if s else 'unshared'}")
@@ -31,28 +25,6 @@ VARIANTS = [
     pytest.param(dict(representation="identity_tower", shared_cores=True, **FOUNDING), id="founding"),
     pytest.param(dict(representation="identity_tower", shared_cores=False, **FOUNDING), id="founding-unshared"),
 ]
-
-
-def small(options, seed=0):
-    torch.manual_seed(seed)
-    model = GQN(**SMALL | options)
-    with torch.no_grad():  # default weights are so small that mistakes would hide
-        for parameter in model.parameters():
-            parameter.mul_(2)
-    return model
-
-
-def scored(model, task, seed=0, pixel_std=0.7, samples=1):
-    """A prediction of a task, with the noise of a seed."""
-    b, q = task.query.frames.shape[:2]
-    noise = model.noise(b, q, torch.Generator().manual_seed(seed), samples)
-    return model(task.context, task.query, pixel_std, noise)
-
-
-def lattice():
-    """The representation network of a small region."""
-    torch.manual_seed(0)
-    return GQN(**SMALL, representation="lattice", region=(0.4, 0.4, 0.4)).represent_view
 
 
 def run_reference(model, options, task, image, generator):
@@ -91,14 +63,6 @@ def test_training_equals_the_textbook_form(options, task):
     for name, gradient in ours.items():
         expected = model.get_parameter(name).grad
         assert (gradient - expected).abs().max() <= 1e-5 * max(expected.abs().max(), 1), name
-
-
-@pytest.mark.parametrize("size", [2, 4, 5, 6, 9])
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_an_image_that_is_the_same_all_over_is_convolved_at_its_border(size, kernel):
-    x, weight = torch.randn(2, 3, 1, 1), torch.randn(4, 3, kernel, kernel)
-    whole = torch.nn.functional.conv2d(x.expand(-1, -1, size, size), weight, padding=kernel // 2)
-    torch.testing.assert_close(uniform(x, weight, size), whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -170,100 +134,6 @@ def test_parameters_count_as_in_the_paper():
     assert millions(shared.cores) == pytest.approx(13.9, abs=0.1)
     assert millions(unshared.represent_view) == pytest.approx(1.96, abs=0.005)
     assert millions(pyramid.represent_view) == pytest.approx(2.14, abs=0.005)
-
-
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
-@pytest.mark.parametrize("size", [32, 64, 84, 128])
-def test_every_image_size(representation, size):
-    task = made_up(1, 2, 2, size)
-    maps = dict(representation_maps=16, num_recurrent_maps=4, num_canvas_maps=4)
-    model = GQN(size, representation=representation, num_steps=2, shared_cores=True, **maps)
-    assert scored(model, task).image.mean.shape == (1, 1, 2, 3, size, size)
-
-
-@pytest.mark.parametrize("name", REPRESENTATIONS)
-def test_several_queries_are_answered_as_one_by_one(name):
-    """Each of two scenes' four queries from its own scene and camera, with the noise of its place."""
-    model, task = small(dict(representation=name)), made_up(batch=2, context=3, queries=4)
-    for core in model.cores:  # no noise: all latents are their means
-        core.generate = lambda constant, z, generation, core=core: core.generation(
-            constant.generation, [torch.zeros_like(z)], generation
-        )
-    representation = model.represent(task.context)
-    together = model.sample(representation, task.query.cameras)
-    alone = [model.sample(representation, task.query.cameras[:, q : q + 1]) for q in range(4)]
-    torch.testing.assert_close(together, torch.cat(alone, 2), rtol=1e-4, atol=1e-5)
-    first = model.sample(model.represent(task.context[:1]), task.query.cameras[:1])
-    torch.testing.assert_close(together[:, :1], first, rtol=1e-4, atol=1e-5)
-
-
-def test_order_of_context_views_does_not_matter():
-    for name in REPRESENTATIONS:
-        model, task = small(dict(representation=name)), made_up()
-        a = model.represent(task.context)
-        torch.testing.assert_close(a, model.represent(task.context[:, [2, 0, 1]]), rtol=1e-4, atol=1e-5)
-
-
-def test_nearest_answers_with_the_query_if_it_is_in_the_context():
-    task = made_up(context=3, queries=3)
-    drawn = nearest().sample(task.query, task.query.cameras)
-    assert torch.equal(drawn[0], task.query.frames)
-
-
-def test_lattice_projects_as_the_cameras_do():
-    """A point falls into the pixel whose ray points at it; queries read inside the region."""
-    model = lattice()
-    task = made_up()
-    cameras = task.context.cameras[:, 0]
-    where, in_view = model._project(cameras)
-    homogeneous = torch.nn.functional.pad(model.lattice.flatten(0, 1), (0, 1), value=1.0)
-    in_camera = torch.einsum("nij,pqj->npqi", cameras.matrix().inverse(), homogeneous)
-    plane = in_camera[..., :2] / in_camera[..., 2:3] / math.tan(math.radians(cameras.fov) / 2)
-    torch.testing.assert_close(where, plane, atol=1e-5, rtol=1e-5)
-    origin, rays = cameras.rays(16, 16)
-    towards = model.lattice.flatten(0, 1) - origin[:, None, None]
-    towards = towards / towards.norm(dim=-1, keepdim=True)  # (2, P P, P, 3)
-    column, row = ((where + 1) * 8).long().clamp(0, 15).unbind(-1)
-    ray = rays[torch.arange(2)[:, None, None], row, column]
-    visible = in_view[:, 0] > 0
-    assert visible.float().mean() > 0.5
-    half_diagonal = 0.75 * math.radians(20.5) / 16
-    assert (ray * towards).sum(-1)[visible].min() > math.cos(half_diagonal)
-    along = model._along(task.query.cameras, 4, 8)[0].unflatten(0, (2, -1))
-    middle = along[:, :, :, 1:3, 1:3]
-    assert (middle.abs() <= 1.0001).all()
-    origin, rays = task.query.cameras.rays(4, 4)
-    reached = along * 0.4 - origin[:, :, None, None, None]
-    depth = reached.norm(dim=-1)
-    torch.testing.assert_close(reached, depth[..., None] * rays[:, :, None], atol=1e-4, rtol=0)
-    assert (depth[:, :, 1:, 1:3, 1:3] > depth[:, :, :-1, 1:3, 1:3]).all()  # front to back
-
-
-def test_lattice_points_behind_a_camera_are_not_seen():
-    """From the middle of the region those in front, and from outside, looking away along a row of points, none."""
-    model = lattice()
-    pose = torch.tensor([[0.0, 0, 0, 0, 0], [2.0, 0.04, 0.04, 0, 0]])  # both look along x
-    _, in_view = model._project(Cameras(pose, 90.0))
-    inside, away = in_view.bool()[:, 0]
-    x = model.lattice.flatten(0, 1)[..., 0]
-    assert inside.any() and (x[inside] > 0).all() and not away.any()
-
-
-@pytest.mark.parametrize("density", [-50.0, 500.0])
-def test_lattice_paints_what_is_in_front(density):
-    """Red on the camera's side and blue behind: red is seen if the lattice is dense, and nothing if it is empty."""
-    network, task = lattice(), made_up()
-    codes, cameras = network.encode(task.context.frames[:, 0], task.context.cameras[:, 0])[:, None], task.query.cameras
-    near = torch.einsum("zyxi,bi->bzyx", network.lattice, cameras.pose[:, 0, :3]) > 0
-    dense = torch.full_like(near, density, dtype=torch.float32)
-    del network.paint
-    network.paint = lambda x: torch.stack([20.0 * near - 10, 0 * dense - 10, 10 - 20.0 * near, dense], 1)
-    _, picture = network.answer(network.join(codes), cameras)
-    along, _ = network._along(cameras, 16, network.picture_depths)
-    enters = (along[:, :3].abs() < 0.9).all(-1).any(1)  # well inside: the lattice fades beyond its outermost points
-    assert enters.sum() > 10
-    red = torch.tensor([float(density > 0), 0.0, 0.0])
-    torch.testing.assert_close(picture.movedim(1, -1)[enters], red.expand(int(enters.sum()), 3), atol=0.02, rtol=0)
 
 
 # Mistakes that other implementations made, as listed in the notes of the project.

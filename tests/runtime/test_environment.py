@@ -1,107 +1,21 @@
-"""Where the package runs: read-only homes, ASCII screens, full disks, little memory, threads, other systems."""
+"""Where the package runs: locales, read-only homes, full disks, threads, other systems."""
 
 import ast
-import io
-import os
 import pickle
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-import pytest
-import torch
-
 import gqn
-from gqn import errors
 from gqn.artifacts import checkpoint
 from gqn.cli import main as cli
 from gqn.config import Place
 from gqn.data.files import tfrecord
-from gqn.errors import BadInput
-from gqn.evaluation import evaluate, results
-from gqn.evaluation.evaluate import Settings
-from gqn.figures import predictions
-from gqn.runtime import console as logs
-from gqn.runtime import files, streams
 from gqn.training import loop as training
-from support import TOY, made_run
+from support import TOY, made_run, started
 
 SMALL = TOY.having(batch_size=4, num_train_samples=16, num_val_samples=4, val_freq=8)
-MAIN = [sys.executable, "-c", "import sys; from gqn.cli.main import main; sys.exit(main())"]
-
-
-def started(*arguments, stdout=subprocess.PIPE, code=None, **environment):
-    """A command, or `code`, in a process of its own."""
-    command = [sys.executable, "-c", code, *arguments] if code else [*MAIN, *arguments]
-    options = dict(stdout=stdout, stderr=subprocess.PIPE, timeout=300, env=os.environ | environment)
-    return subprocess.run(command, **options)
-
-
-# Output that cannot be written
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "--help"]])
-def test_a_full_disk_behind_the_output_is_a_line(arguments):
-    with open("/dev/full", "w") as full:
-        ended = started(*arguments, stdout=full, PYTHONUNBUFFERED="")
-    assert ended.returncode == 1
-    assert ended.stderr == b"gqn: cannot write the output (No space left on device): going on without it\n"
-
-
-class Full(io.StringIO):
-    """What a disk is when it is full."""
-
-    def write(self, text):
-        raise OSError(28, "No space left on device")
-
-
-def test_a_training_goes_on_without_its_output(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdout", Full())
-    flags = "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 1 -u 4 --num-canvas-maps 4 -b 4"
-    command = ["train", *flags.split(), "-t", "8", "-v", "4", "--workers", "0", "--logdir", str(tmp_path)]
-    assert cli.main(command) == 1
-    assert (tmp_path / "founding-shepard_metzler_5_parts-16px" / "model.safetensors").exists()
-    assert capsys.readouterr().err.count("cannot write the output") == 1
-
-
-def test_a_reader_that_leaves_is_no_error(monkeypatch, capsys):
-    class Left(io.StringIO):
-        def write(self, text):
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stdout", Left())
-    assert cli.main(["--help"]) == 1 and capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--dry-run"]])
-def test_no_output_at_all(monkeypatch, arguments):
-    """As under pythonw, or with >&-."""
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", None)
-    try:
-        assert cli.main(arguments) == 0
-    except SystemExit as stop:
-        assert not stop.code
-    assert sys.stdout is None
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_what_an_encoding_lacks_is_spelt(monkeypatch, encoding):
-    screen = io.TextIOWrapper(io.BytesIO(), encoding)
-    monkeypatch.setattr(sys, "stdout", screen)
-    with streams.standard():
-        print("1 ± 2 … λ\udcff")
-    screen.flush()
-    said = screen.buffer.getvalue().decode(encoding)
-    assert said == {
-        "ascii": "1 +- 2 ... \\u03bb\\udcff\n",
-        "cp1252": "1 ± 2 … \\u03bb\\udcff\n",
-        "utf-8": "1 ± 2 … λ\\udcff\n",
-    }[encoding].replace("\n", os.linesep)
-
-
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -136,51 +50,6 @@ def test_text_files_have_an_encoding():
 
 def calls(path):
     return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-
-
-# Narrow and dumb terminals
-
-
-@pytest.mark.parametrize("width", [30, 40, 60, 80, 120])
-def test_no_terminal_is_too_narrow_for_numbers(monkeypatch, width):
-    from rich.console import Console
-
-    screen = io.StringIO()
-    options = dict(force_terminal=True, color_system=None, soft_wrap=True, highlight=False)
-    monkeypatch.setattr(logs, "console", Console(file=screen, width=width, _environ={"TERM": "xterm"}, **options))
-    with logs.Reporter("train", 80_000, 40_000, "samples") as report:
-        report.update(41_000, "excess 142.9  kl 8.76  mse 0.00232")
-    for number in ("41000/80000", "(51.2%)", "142.9", "8.76", "0.00232"):
-        assert number in screen.getvalue()
-    assert "…" not in screen.getvalue()
-
-
-def test_dumb_terminals_get_lines(monkeypatch):
-    from rich.console import Console
-
-    screen = io.StringIO()
-    monkeypatch.setattr(logs, "console", Console(file=screen, force_terminal=True, _environ={"TERM": "dumb"}))
-    with logs.Reporter("verify", 2, 0, "files") as report:
-        report.update(2)
-    assert screen.getvalue().startswith("verify 2/2 (100.0%)") and screen.getvalue().count("\n") == 1
-
-
-def test_tables_are_never_cut(tmp_path, monkeypatch, capsys):
-    run = made_run(tmp_path / "run")
-    found = evaluate.evaluate(run, Settings(context=(1, 2, 3), scenes=2, samples=2, importance_samples=1))
-    for environment in ({"TERM": "dumb", "COLUMNS": "40"}, {"COLUMNS": "40"}):
-        monkeypatch.delenv("TERM", raising=False)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        capsys.readouterr()
-        results.show(found)
-        shown = capsys.readouterr().out
-        assert cli.main(["compare", str(run), str(run)]) == 0
-        for text in (shown, capsys.readouterr().out):
-            assert "…" not in text
-            for context in (1, 2, 3):
-                of = found.summary(context, "gqn")["mse"]
-                assert f"{of['mean']:.5f} ± {of['stderr']:.5f}" in text
 
 
 # Folders that cannot be written
@@ -228,73 +97,6 @@ def test_without_a_home_there_is_a_cache_all_the_same(monkeypatch):
     assert tfrecord.cache().name == "gqn"
 
 
-# Little memory
-
-SHORT = [
-    MemoryError(),
-    MemoryError("Unable to allocate 3.00 TiB for an array"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried 12 bytes"),
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."),
-    OSError(12, "Cannot allocate memory"),
-]
-
-
-@pytest.mark.parametrize("error", SHORT, ids=lambda error: str(error)[:20])
-def test_too_little_memory_is_a_line(error):
-    with pytest.raises(BadInput, match="too little memory: ask for less"), errors.within_memory("ask for less"):
-        raise error
-
-
-def test_other_errors_are_what_they_are():
-    for error in (RuntimeError("shapes do not match"), OSError(28, "full"), ValueError("can't allocate memory")):
-        with pytest.raises(type(error)), errors.within_memory("ask for less"):
-            raise error
-
-
-def failing(error):
-    def fail(*arguments, **options):
-        raise error
-
-    return fail
-
-
-@pytest.mark.parametrize("error", SHORT[1:4], ids=lambda error: str(error)[:20])
-def test_commands_that_need_too_much_memory_say_what_needs_less(tmp_path, monkeypatch, capsys, error):
-    run = made_run(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "measure", failing(error))
-        with pytest.raises(BadInput, match=r"too little memory: fewer `samples` .* or fewer `devices`"):
-            evaluate.evaluate(run, Settings(scenes=2))
-    with monkeypatch.context() as patch:
-        patch.setattr(predictions, "compute", failing(error))
-        assert cli.main(["figure", "predictions", str(run)]) == 2
-    said = capsys.readouterr().err
-    assert "too little memory" in said and said.count("\n") == 1
-
-
-def test_a_training_that_needs_too_much_memory_keeps_its_checkpoint(tmp_path, at_step):
-    at_step(3, failing(SHORT[2]))
-    with pytest.raises(BadInput, match=r"too little memory: `accumulate=2` .* `batch_size`"):
-        training.train(SMALL, Place(workers=0), tmp_path / "run")
-    at_step(-1, None)
-    assert checkpoint.load_state(tmp_path / "run", print)["step"] == 2
-    training.train(SMALL, Place(workers=0, accumulate=2), tmp_path / "run")
-    assert checkpoint.finished(tmp_path / "run")
-
-
-def test_a_checkpoint_for_which_memory_is_short_is_not_damaged(tmp_path, monkeypatch):
-    training.train(SMALL, Place(workers=0), tmp_path / "run")
-    (tmp_path / "run" / "model.safetensors").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "load", failing(SHORT[2]))
-        with pytest.raises(BadInput, match="too little memory"):
-            training.train(SMALL, Place(workers=0), tmp_path / "run")
-    assert not list((tmp_path / "run").glob("*.damaged"))
-    assert checkpoint.load_state(tmp_path / "run", print)["step"] == 4
-
-
 # Threads
 
 
@@ -313,72 +115,6 @@ def test_trains_in_a_thread(tmp_path):
     thread.start()
     thread.join()
     assert raised == [] and checkpoint.finished(tmp_path / "run")
-
-
-# Locks
-
-
-def test_a_lock_is_of_one_thread_and_waits(tmp_path, monkeypatch):
-    order, refused = [], threading.Event()
-
-    class Seen(files.FileLock):
-        def _acquire(self):
-            super()._acquire()
-            if not self.is_locked:
-                refused.set()
-
-    def work():
-        with files.locked(tmp_path / "lock", wait=True):
-            order.append("second")
-
-    with files.locked(tmp_path / "lock"):
-        monkeypatch.setattr(files, "FileLock", Seen)
-        thread = threading.Thread(target=work)
-        thread.start()
-        assert refused.wait(60)
-        with pytest.raises(BlockingIOError), files.locked(tmp_path / "lock"):
-            pass
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-
-
-HOLDER = """
-import os, sys, time
-from pathlib import Path
-from gqn.runtime import files
-with files.locked(Path(sys.argv[1])):
-    if os.fork() == 0:
-        if sys.argv[2] == "exec":
-            os.execvp("sh", ["sh", "-c", "echo held; sleep 60"])
-        print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize("child", ["exec", "fork"])
-def test_a_lock_ends_with_its_process_though_a_worker_lives(tmp_path, child):
-    command = [sys.executable, "-c", HOLDER, tmp_path / "lock", child]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(BlockingIOError), files.locked(tmp_path / "lock"):
-            pass
-        holder.kill()
-        holder.wait()
-        with files.locked(tmp_path / "lock"):
-            pass
-        os.killpg(holder.pid, 9)  # the worker
-
-
-def test_file_systems_without_locks_are_used_without(tmp_path, monkeypatch):
-    import fcntl
-
-    monkeypatch.setattr(fcntl, "flock", failing(OSError(38, "Function not implemented")))
-    with files.alone(tmp_path / "run"), files.locked(tmp_path / "other", wait=True):
-        pass
-    monkeypatch.setattr(fcntl, "flock", failing(OSError(95, "Operation not supported")))
-    with files.alone(tmp_path / "run"), files.locked(tmp_path / "other", wait=True):
-        pass
 
 
 # Other systems

@@ -1,34 +1,19 @@
-"""Models to give away: a folder with its card, a repository on the hub, a sampler without PyTorch."""
+"""Models to give away: a folder with its card, a repository on the hub, and what is not given away."""
 
 import json
 import shutil
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from gqn.artifacts import checkpoint, trained
 from gqn.artifacts.provenance import provenance
 from gqn.cli.main import main
-from gqn.config import preset
-from gqn.data.sources import source
 from gqn.errors import BadInput
-from gqn.evaluation.evaluate import Settings, evaluate
-from gqn.figures import heldout
-from gqn.sharing import export, onnx
-from support import TOOK, TOY, made_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run that was trained somewhere, on files, and evaluated."""
-    folder = made_run(tmp_path_factory.mktemp("run") / "toy", TOY.having(data_digest="0123"))
-    checkpoint.save_known(folder / checkpoint.ORIGIN, {"data": "/home/me/secret", "files": {"train": {"a": [1, "b"]}}})
-    checkpoint.save_training(folder, TOOK)
-    evaluate(folder, Settings(context=(1, 4), scenes=3, samples=2, importance_samples=2, data=""))
-    return folder
+from gqn.sharing import export
+from support import TOOK, made_run
 
 
 def test_an_exported_model_is_the_model(run, tmp_path, capsys):
@@ -45,31 +30,6 @@ def test_an_exported_model_is_the_model(run, tmp_path, capsys):
     assert "bfloat16" in (again / "README.md").read_text()
     assert (again / "eval.json").read_text() == (tmp_path / "gift" / "eval.json").read_text()
     assert "read from files" in (again / "README.md").read_text()  # though it is not known where they lie
-
-
-def test_the_card_says_what_is_known(run, tmp_path):
-    card = (export.export(run, tmp_path / "gift") / "README.md").read_text()
-    assert card.startswith("---\nlicense: apache-2.0\n")
-    found = json.loads((run / "eval.json").read_text())["results"]
-    for context, marked in (("1", "1"), ("4", "4*")):
-        for who, numbers in found[context].items():
-            (line,) = (x for x in card.splitlines() if x.startswith(f"| {marked} | {who} |"))
-            assert f" {numbers['mse']['mean']:.5f} ± {numbers['mse']['stderr']:.5f} " in line
-    for text in (
-        "1,234,567 samples in 2 h 03 min.",
-        "commit abcdef0123; an abacus",
-        TOOK["command"],
-        "commit abcdef0123",
-        "read from files",
-    ):
-        assert text in card
-    assert "secret" not in card and "\n\n\n" not in card
-    plain = (export.export(made_run(tmp_path / "plain"), tmp_path / "bare") / "README.md").read_text()
-    assert "not recorded" in plain and "Not evaluated yet" in plain and "# bare" in plain
-    assert "| optimizer | Adam, " in plain
-    muon = made_run(tmp_path / "muon", TOY.having(optimizer="muon"))
-    card = (export.export(muon, tmp_path / "other") / "README.md").read_text()
-    assert "| optimizer | Muon, " in card and "Adam" not in card
 
 
 def test_places_here_are_not_given_away(run, tmp_path, monkeypatch):
@@ -181,73 +141,3 @@ def test_the_hub_gets_the_folder(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(BadInput, match=r"gqn\[hub\]"):
         export.upload(gift, tmp_path, "f32", "me/toy")
-
-
-# ONNX
-
-SMALL = dict(image_size=16, representation_maps=16, num_steps=2, num_recurrent_maps=4, num_canvas_maps=4)
-MAP = dict(dataset_name="mazes", query="overhead", max_context_size=5)  # another field of view for the query
-VARIANTS = {
-    "lattice": preset("demo", **SMALL | MAP),
-    "tower": preset("paper", **SMALL | dict(kernel_size=3)),
-}
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_sampler_without_pytorch(name, tmp_path, capsys):
-    """Answers as the model does, from numbers of context views and queries that it was not exported with."""
-    import onnxruntime
-
-    config = VARIANTS[name]
-    run = made_run(tmp_path / "run", config)
-    _, model = checkpoint.load(run)
-    for parameter in model.parameters():  # fresh weights are so small that mistakes would hide
-        parameter.mul_(2)
-    checkpoint.save_weights(run, model)
-    assert main(["export", str(run), "--to", "onnx", "--out", str(tmp_path / "gift")]) == 0
-    path = tmp_path / "gift" / "sampler.onnx"
-    assert capsys.readouterr().out.splitlines()[-1] == str(path)
-    assert [file.name for file in path.parent.iterdir()] == ["sampler.onnx"]
-
-    task = heldout.tasks(source(**config.scenes("test")), 7, 1, 4)
-    noise = model.noise(1, 1, torch.Generator().manual_seed(5))
-    expected = model.sample(model.represent(task.context), task.query.cameras, noise=noise)[0, 0]
-    given = {
-        "context_frames": task.context.frames[0],
-        "context_poses": task.context.cameras.pose[0],
-        "query_poses": task.query.cameras.pose[0],
-        "noise": noise[0, 0],
-    }
-    session = onnxruntime.InferenceSession(path)
-    (images,) = session.run(["images"], {name: x.numpy() for name, x in given.items()})
-    np.testing.assert_allclose(images, expected.numpy(), atol=1e-4)
-    (others,) = session.run(
-        ["images"], {name: x.numpy() for name, x in given.items()} | {"noise": -noise[0, 0].numpy()}
-    )
-    assert np.abs(others - images).max() > 1e-4
-
-
-def test_a_sampler_that_draws_otherwise_is_not_kept(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        onnx, "exported", lambda sampler, example: SimpleNamespace(save=lambda part: part.write_text(""))
-    )
-    monkeypatch.setattr(onnx, "CHECKED", ((2, 1),))
-
-    class Session:
-        def __init__(self, path, providers):
-            pass
-
-        def run(self, outputs, inputs):
-            return [np.zeros((1, 3, 16, 16), np.float32)]
-
-    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
-    run = made_run(tmp_path / "run")
-    assert main(["export", str(run), "--to", "onnx", "--out", str(tmp_path / "gift")]) == 2
-    assert "was not kept: of 2 context views" in capsys.readouterr().err
-    assert not list((tmp_path / "gift").iterdir())
-
-
-def test_onnx_without_its_extra(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(BadInput, match=r"pip install 'gqn\[onnx\]'"):
-        onnx.export(run, tmp_path)

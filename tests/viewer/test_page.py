@@ -8,7 +8,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from test_server import TINY
 
 from gqn.artifacts import checkpoint
 from gqn.data.files.export import export
@@ -16,6 +15,7 @@ from gqn.viewer import protocol
 from gqn.viewer import session as viewer_session
 from gqn.viewer.server import Server
 from gqn.viewer.session import Session
+from support import SHOWN as TINY
 
 
 @contextmanager
