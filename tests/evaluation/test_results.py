@@ -54,3 +54,22 @@ def test_ratios_have_the_errors_of_ratios():
         errors.append(of["stderr"])
     assert np.mean(errors) == pytest.approx(np.std(ratios), rel=0.1)
     assert np.mean(ratios) == pytest.approx(1, abs=0.01)
+
+
+def test_evaluations_of_before_are_read(run, tmp_path):
+    """gqn 0.1.0 called the spread "pixel_std", and any model "gqn"; nothing else of its files is another thing now."""
+    now = results.load(run)
+    old = {name.replace("/spread", "/pixel_std"): values for name, values in now.values.items()}
+    assert any(name.endswith("/pixel_std") for name in old) and not any(name.endswith("/spread") for name in old)
+    settings = {name: value for name, value in now.settings.items() if name != "model"}
+    Results(settings, now.tasks, old).save(made_run(tmp_path / "old"))
+    before = results.load(tmp_path / "old")
+    assert before.values.keys() == now.values.keys()
+    assert before.summary(2, MODEL) == now.summary(2, MODEL)
+    assert before.settings["pixel_std"] == 0.7
+
+
+def test_the_models_column_has_its_name(run, capsys):
+    one = results.load(run)
+    results.show(Results(one.settings | {"model": "mine", "context_views": [2]}, one.tasks, one.values))
+    assert "mine" in capsys.readouterr().out

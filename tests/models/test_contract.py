@@ -20,6 +20,8 @@ def built(name, **options):
 
 MAKE = {name: (lambda name=name: built(name, **(SMALL if name == "gqn" else {}))) for name in lookup.names("models")}
 MAKE |= {r: (lambda r=r: built("gqn", representation=r, **SMALL)) for r in REPRESENTATIONS}
+FOUNDING = dict(representation="identity_tower", joint_downsampling=True, activation="elu", sigmoid_output=True)
+MAKE["founding"] = lambda: built("gqn", **FOUNDING, **SMALL)
 MAKE |= {"nearest view": baselines.nearest, "mean image": lambda: baselines.constant(torch.rand(3, 16, 16))}
 
 
@@ -119,3 +121,14 @@ def test_training_does_not_talk_to_the_host(model, monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, refuse)
     score = elbo(model(task.context, task.query, 0.7, noise), task.query.frames)
     (-score.elbo.mean()).backward()
+
+
+@pytest.mark.parametrize("name", lookup.names("models"))
+def test_the_seed_decides_the_first_weights(name):
+    """And torch's random state is left as it was."""
+    options = models.options(name)(**(SMALL if name == "gqn" else {}))
+    before = torch.get_rng_state()
+    one, same, other = (models.build(options, 16, REGION, seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)

@@ -119,3 +119,34 @@ def test_the_lattice_reads_each_camera_with_its_own_lens():
     where = model._along(scenes.overhead(0).cameras[None], size, 8)[0][0, -1]  # the rays' lowest points, in -1..1
     corner = (where[0, 0, :2] * model.region[:2]).tolist()
     assert corner == pytest.approx([-1 + 1 / size, 1 - 1 / size], abs=0.03)
+
+
+@pytest.mark.parametrize(("points", "depths", "picture_depths"), [(10, 10, 16), (14, 14, 22), (5, 5, 8)])
+@pytest.mark.parametrize("name", ["lattice", "separable_lattice"])
+def test_the_depths_of_a_lattice_follow_its_points(name, points, depths, picture_depths, task):
+    """Features are read at as many places along a ray as a side has points, the picture at 1.6 times as many."""
+    network = GQN(**SMALL, representation=name, lattice_points=points).represent_view
+    assert (network.depths, network.picture_depths) == (depths, picture_depths)
+    cameras = Cameras(task.context.cameras.pose.flatten(0, 1), task.context.cameras.fov)
+    codes = network.encode(task.context.frames.flatten(0, 1), cameras).unflatten(0, (2, 3))
+    assert codes.shape[3:] == (points,) * 3
+    volume = network.join(codes)
+    assert volume.shape == (2, 16 // 8 + 4, *(points,) * 3)
+    told, picture = network.answer(volume, task.query.cameras)
+    assert told.shape == (2, 16, 4, 4) and picture.shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["lattice", "separable_lattice"])
+def test_the_volume_is_worked_out_once_for_a_context(name, task, monkeypatch):
+    """3-D convolutions belong to `represent`: to draw pictures takes none."""
+    model = small(dict(representation=name))
+    convolutions = []
+    forward = torch.nn.Conv3d.forward
+    monkeypatch.setattr(torch.nn.Conv3d, "forward", lambda self, x: (convolutions.append(self), forward(self, x))[1])
+    r = model.represent(task.context)
+    assert convolutions
+    convolutions.clear()
+    model.sample(r, task.query.cameras, samples=2)
+    assert convolutions == []
+    scored(model, task)
+    assert convolutions  # to predict, the context is represented once more
