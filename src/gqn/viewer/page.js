@@ -125,6 +125,7 @@ function told(message) {
     return group;
   }));
   $("step").max = run.steps;
+  $("step").parentElement.hidden = run.steps < 2;
   $("samples").replaceChildren(...tiles());
   if (!state.dataset) Object.assign(state, { dataset: run.dataset }, fromLink());
   open();
