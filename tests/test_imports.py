@@ -4,6 +4,7 @@
 """
 
 import ast
+import re
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -111,6 +112,20 @@ def test_nobody_outside_of_models_names_a_model():
     for name, path in FILES.items():
         if room(name) != "models":
             assert "gqn.models.gqn" not in path.read_text() and "GQN(" not in path.read_text(), name
+
+
+def test_flags_stay_in_the_command_line():
+    """Below it, what is said names an option as in Python; git's options, and flags that are read, are no advice."""
+    for name, path in FILES.items():
+        if room(name) == "cli" or name == "artifacts.provenance":
+            continue
+        tree = ast.parse(path.read_text())
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        said = [
+            node.value for node in texts if node not in prose and re.search(r"(?<![\w-])--[a-z][a-z-]*", node.value)
+        ]
+        assert said == [], name
 
 
 def test_no_file_is_too_long():

@@ -64,7 +64,7 @@ def test_a_scene_is_the_held_out_one():
         (("jaco", "7"), "seed must be a whole number, not '7'"),
         (("jaco", 1, 2.0), "views must be a whole number"),
         (("jaco", 1, -2), "views must be at least 1"),
-        (("jaco", 1, 2, 33), "image_size must be a multiple of 4, at least 16, not 33"),
+        (("jaco", 1, 2, 33), "`image_size` must be a multiple of 4, at least 16, not 33"),
         (("jaco", 1, 2, 12), "not 12"),
         (("jaco", 1, 2, -32), "not -32"),
         ((None, 1), "unknown dataset 'None'"),

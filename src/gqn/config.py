@@ -57,8 +57,7 @@ class Data:
     def __post_init__(self):
         specification.check(self.dataset_name, self.query, self.max_objects, self.hold_out)
         check(self)
-        if self.image_size < 16 or self.image_size % 4:
-            raise BadInput(f"`image_size` must be a multiple of 4, at least 16, not {self.image_size}")
+        specification.check_size(self.image_size)
         if self.query == "overhead" and self.num_queries > 1:
             raise BadInput("a scene has one overhead view: leave `num_queries` away")
 

@@ -13,7 +13,7 @@ from gqn.data.files import jpeg
 from gqn.data.files.stored import find, stored
 from gqn.data.remote import cache
 from gqn.data.remote.source import Remote
-from gqn.data.specification import check, spec
+from gqn.data.specification import check, check_size, spec
 from gqn.data.tasks import rng
 from gqn.errors import BadInput
 from gqn.runtime import lookup
@@ -92,8 +92,8 @@ def scene(name: str, seed: int, views: int = 0, image_size: int = 0) -> Views:
             raise BadInput(f"{what} must be a whole number, not {value!r}")
     if views < 0:
         raise BadInput(f"views must be at least 1, or 0 for as many as released, not {views}")
-    if image_size and (image_size < 16 or image_size % 4):
-        raise BadInput(f"image_size must be a multiple of 4, at least 16, not {image_size}")
+    if image_size:
+        check_size(image_size)
     scenes = source(name, "test", image_size, views)
     if not 0 <= seed < len(SPLITS["test"]):
         raise BadInput(f"held-out scenes have seeds from 0 to {len(SPLITS['test']) - 1}, not {seed}")

@@ -46,6 +46,12 @@ def spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def check_size(image_size: int) -> None:
+    """BadInput if images cannot have this side, in pixels: representations have a quarter of it."""
+    if image_size < 16 or image_size % 4:
+        raise BadInput(f"`image_size` must be a multiple of 4, at least 16, not {image_size}")
+
+
 def check(name: str, query: str, max_objects: int, hold_out: bool) -> None:
     """Raise BadInput if the dataset's family does not support these options of `gqn.data.sources.source`."""
     can = ABILITIES.get(spec(name).family, set())

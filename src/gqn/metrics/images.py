@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gqn.errors import BadInput
+from gqn.metrics.statistics import spread
 from gqn.views import check_images, check_range, floats
 
 WINDOW, WINDOW_STD = 11, 1.5  # of SSIM, in pixels
@@ -146,7 +147,7 @@ def diversity(samples: Tensor, truth: Tensor) -> dict[str, Tensor]:
     v = variance.flatten(1).mean(1)
     return {
         "pairwise_rmse": 255 * distance.sum((1, 2)) / (s * (s - 1)),
-        "spread": 255 * variance.sqrt().flatten(1).mean(1),
+        "spread": 255 * spread(samples).flatten(1).mean(1),
         "truth_to_mean": mse(samples.mean(0), truth) - v / s,
         "variance": v,
     }
