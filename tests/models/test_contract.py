@@ -109,8 +109,6 @@ def test_the_order_of_context_views_does_not_matter(model):
 
 def test_training_does_not_talk_to_the_host(model, monkeypatch):
     """A step reads no value of a tensor and makes none elsewhere than on the model's device."""
-    if not any(p.requires_grad for p in getattr(model, "parameters", list)()):
-        pytest.skip("this model has nothing to train")
     task = made_up(batch=2, context=3, queries=2)
     noise = model.noise(2, 2, seeded(0))
 
@@ -119,8 +117,9 @@ def test_training_does_not_talk_to_the_host(model, monkeypatch):
 
     for name in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__"):
         monkeypatch.setattr(torch.Tensor, name, refuse)
-    score = elbo(model(task.context, task.query, 0.7, noise), task.query.frames)
-    (-score.elbo.mean()).backward()
+    loss = -elbo(model(task.context, task.query, 0.7, noise), task.query.frames).elbo.mean()
+    if loss.requires_grad:  # a baseline has nothing to train
+        loss.backward()
 
 
 @pytest.mark.parametrize("name", lookup.names("models"))
