@@ -325,7 +325,7 @@ def _read(values: dict[str, Any], where: str) -> Config:
     try:
         config = Config(model=models.options(values.get("model", {}).pop("name", "gqn"))())
     except BadInput as error:
-        raise BadInput(f"{where}: {error}") from error
+        raise BadInput(f"{where}: {error} A model of your own must be on Python's path.") from error
     groups = {group.name: vars(getattr(config, group.name)) for group in dataclasses.fields(config)}
     unknown = [group for group in values if group not in groups]
     unknown += [name for group in groups for name in values.get(group, {}) if name not in groups[group]]
@@ -370,5 +370,5 @@ DIGESTS = ["data_digest", "init_digest"]
 def differences(ours: Config, theirs: Config, options: Iterable[str]) -> list[str]:
     """The differences of two configs in some options, each as text, '`name`: ours here, theirs there'."""
     here, there = ours.flat(), theirs.flat()
-    pairs = {name: (here.get(name), there.get(name)) for name in options}
+    pairs = {name: (here[name], there[name]) for name in options if name in here and name in there}
     return [f"`{name}`: {a!r} here, {b!r} there" for name, (a, b) in pairs.items() if a != b]

@@ -60,6 +60,13 @@ def test_a_model_of_its_own_by_every_command(run, tmp_path, capsys, monkeypatch)
     assert again["model"] == {"name": "blend", "hidden": 8}  # those of --init
 
 
+def test_other_weights_do_not_fit(run, tmp_path, capsys):
+    """What is said is in which options both models differ, and not what one of them lacks."""
+    command = f"train --init {run} --model gqn --logdir {tmp_path / 'other'} -t 4 -b 4 -v 4 --workers 0 -c 2"
+    assert main(command.split()) == 2
+    assert "do not fit (--model: 'gqn' here, 'blend' there): unless" in capsys.readouterr().err
+
+
 def test_it_learns(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "val"] == [20]
@@ -138,5 +145,6 @@ def test_only_a_model_is_imported(tmp_path, monkeypatch, capsys):
     assert main(["eval", str(tmp_path / "run")]) == 2
     (tmp_path / "run" / "model.safetensors").unlink()
     assert main(["eval", str(tmp_path / "run")]) == 2
-    assert "unknown name in models 'trap'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "unknown name in models 'trap'" in said and "A model of your own must be on Python's path" in said
     assert "trap" not in sys.modules
