@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 gqn=.venv/bin/gqn
 ship() { # NAME RUN [FLAGS OF EVAL]
     $gqn eval "$2" --context 1,2,3,4,6 --devices 2 "${@:3}"
-    $gqn export "$2" --to safetensors --dtype bf16 --out "src/gqn/weights/$1"
+    $gqn export "$2" --to safetensors --dtype bf16 --out "src/gqn/artifacts/weights/$1"
     $gqn eval "$1" --context 1,3,5 --devices 2 "${@:3}" # as it is shipped: this is what the table shows
     cp "log/$1/eval.json" "runs/results/$1.json"
 }

@@ -170,12 +170,15 @@ class Config:
         if "model" in values and (name := values.pop("model")) != self.flat()["model"]:
             from gqn import models
 
+            if not isinstance(name, str):
+                raise BadInput(f"{where}: model must be a str, not {name!r}")
             config = dataclasses.replace(self, model=models.options(name)())
         places = config._places()
         groups: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             if name not in places:
-                raise BadInput(f"{where}: {lookup.unknown('option', name, places)}")
+                known = ["model", *(name for name in places if name not in DIGESTS)]
+                raise BadInput(f"{where}: {lookup.unknown('option', name, known)}")
             group, option = places[name]
             groups.setdefault(group, {})[option] = value
         parts = {group: changed(getattr(config, group), chosen, where) for group, chosen in groups.items()}
@@ -282,14 +285,19 @@ def preset(name: str, **options: Any) -> Config:
     return Config().having(**(PRESETS[name] | options))
 
 
-def read_toml(path: Path, base: Config) -> Config:
-    """`base` with the options of a TOML file; BadInput if it cannot be read or has an unknown or wrong option."""
+def toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says. BadInput if it cannot be read."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not valid TOML: {error}") from error
+
+
+def read_toml(path: Path, base: Config) -> Config:
+    """`base` with the options of a TOML file, by their flat names."""
+    values = toml(path)
     if found := [name for name in DIGESTS if name in values]:
         raise BadInput(f"{path}: {lookup.unknown('option', found[0], set(base.flat()) - set(DIGESTS))}")
     return base.replaced(values, str(path))

@@ -104,6 +104,17 @@ def test_it_has_help_and_wrong_options_are_a_line(name, capsys):
     assert "--num-steps" in capsys.readouterr().err
 
 
+def test_a_files_options_may_be_the_models(name, run, tmp_path, capsys):
+    """Of the model that --model names, or of that whose weights the file starts from."""
+    file = tmp_path / "my.toml"
+    file.write_text("hidden = 5\n")
+    assert main(["train", "--model", name, "--config", str(file), "--dry-run"]) == 0
+    file.write_text(f"hidden = 5\ninit = '{run}'\n")
+    assert main(["train", "--config", str(file), "--dry-run"]) == 0
+    assert capsys.readouterr().out.count('"hidden": 5') == 2
+    assert main(["train", "--model", "", "--dry-run"]) == 2
+
+
 def test_a_model_of_a_package_has_a_dotted_name(tmp_path, monkeypatch):
     (tmp_path / "mine_here").mkdir()
     (tmp_path / "mine_here" / "__init__.py").write_text("")

@@ -29,9 +29,11 @@ def train(argv: list[str]) -> int:
     def with_file(base: Config) -> Config:
         return configs.read_toml(given.config, base) if given.config else base
 
-    if init := given.init or with_file(base).origin.init:
+    in_file = configs.toml(given.config) if given.config else {}
+    if init := given.init or str(in_file.get("init", "")):
         base = base.with_model_of(configs.read(trained.find(init).with_name(trained.CONFIG)))
-    base = with_file(base).having(init=init, **({"model": given.model} if given.model else {}))
+    model = {} if given.model is None else {"model": given.model}
+    base = with_file(base.having(**model)).having(init=init, **model)  # a file's options may be those of the model
     if given.dataset_name:
         base = base.on(given.dataset_name)
     late = [word for word in rest if word in configs.PRESETS]

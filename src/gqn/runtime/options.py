@@ -46,11 +46,12 @@ def flat_name(option: dataclasses.Field) -> str:
 def changed(options: Any, values: dict[str, Any], where: str) -> Any:
     """A copy with some options set to `values`. BadInput for a wrong type; its message names `where` they come from."""
     clean = {}
+    names = {option.name: flat_name(option) for option in dataclasses.fields(options)}
     for name, value in values.items():
-        have = getattr(options, name)
+        have, flat = getattr(options, name), names[name]
         if type(have) is float and type(value) is int:
             value = float(value)
         if type(value) is not type(have):
-            raise BadInput(f"{where}: {name} must be a {type(have).__name__}, not {value!r}")
+            raise BadInput(f"{where}: {flat} must be a {type(have).__name__}, not {value!r}")
         clean[name] = value
     return dataclasses.replace(options, **clean)
