@@ -30,6 +30,11 @@ def naming(options: Naming) -> Iterator[None]:
         _naming = before
 
 
+def named(error: BaseException) -> str:
+    """The message of an error, with options named as the user gives them."""
+    return _naming(str(error))
+
+
 def say(text: str) -> None:
     """Print a line for the user."""
     console.print(_naming(text), markup=False)

@@ -29,6 +29,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from gqn.errors import BadInput, short_of_memory
+from gqn.runtime.console import named
 from gqn.viewer import protocol
 from gqn.viewer.session import Answer, Session
 
@@ -148,7 +149,7 @@ class Server:
                     raise BadInput("a question is text")
                 question = protocol.question(message.data)
             except BadInput as error:
-                await client.send_json({"error": str(error)})
+                await client.send_json({"error": named(error)})
             else:
                 lanes[question.background].ask(question)
 
@@ -197,7 +198,7 @@ def _next(question: protocol.Question, parts: Iterator[Answer]) -> bytes | None:
         part = next(parts, None)
         return None if part is None else protocol.answer(about | part[0], part[1])
     except BadInput as error:
-        return protocol.answer(about | {"error": str(error)}, {})
+        return protocol.answer(about | {"error": named(error)}, {})
     except Exception as error:
         if short_of_memory(error):
             return protocol.answer(about | {"error": "the server has too little memory for this question"}, {})
