@@ -31,15 +31,15 @@ RUN is a run folder, a .safetensors or .ckpt file, hf://owner/repo, or the name 
 {names}.
 """
 
-COMMANDS = {  # command -> module of this package with the command's function; imported on demand
-    "train": "train",
-    "eval": "evaluate",
-    "compare": "evaluate",
-    "figure": "figure",
-    "export": "share",
-    "data": "data",
-    "view": "share",
-    "bench": "bench",
+COMMANDS = {  # command -> module of this package, imported on demand, and function
+    "train": "train.train",
+    "eval": "evaluate.evaluate",
+    "compare": "evaluate.compare",
+    "figure": "figure.figure",
+    "export": "share.export",
+    "data": "data.data",
+    "view": "share.view",
+    "bench": "bench.bench",
 }
 
 
@@ -92,7 +92,8 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from gqn.runtime.lookup import unknown
 
         raise BadInput(unknown("command", name, COMMANDS))
-    return getattr(import_module(f"gqn.cli.{COMMANDS[name]}"), "evaluate" if name == "eval" else name)
+    module, function = COMMANDS[name].split(".")
+    return getattr(import_module(f"gqn.cli.{module}"), function)
 
 
 def _warned(show: Callable[..., None]) -> Callable[..., None]:
@@ -102,7 +103,9 @@ def _warned(show: Callable[..., None]) -> Callable[..., None]:
         if category is not Unfamiliar:
             show(message, category, *where, **more)
         elif int(os.environ.get("LOCAL_RANK", 0)) == 0:
-            print(f"gqn: {message}", file=sys.stderr)
+            from gqn.runtime.console import complain
+
+            complain(str(message))
 
     return line
 
