@@ -19,7 +19,7 @@ from tyro.conf import Suppress
 from gqn.data import specification
 from gqn.data.specification import spec
 from gqn.errors import RUN, BadInput
-from gqn.presets import FOUNDING, PRESETS
+from gqn.presets import PRESETS
 from gqn.runtime import content, lookup
 from gqn.runtime.options import called, changed, check, flat_name, short
 
@@ -346,7 +346,7 @@ def _read(values: dict[str, Any], where: str) -> Config:
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:
     """Format 1 to 2. Format 1 (gqn 0.1.0) had no groups and other defaults, which fill in what a file leaves out."""
-    values = FOUNDING | values
+    values = DEFAULTS_OF_FORMAT_1 | values
     groups: dict[str, dict[str, Any]] = {}
     for group, names in GROUPS_OF_FORMAT_1.items():
         groups[group] = {name: values.pop(name) for name in names.split() if name in values}
@@ -366,6 +366,22 @@ GROUPS_OF_FORMAT_1 = {
     "learning_rate_fraction",
     "run": "num_train_samples num_val_samples val_freq seed precision init_digest",
     "origin": "data init",
+}
+
+# Those that are others now. They are those of the preset `founding` today, which may change; these may not.
+DEFAULTS_OF_FORMAT_1 = {
+    "max_context_size": 12,
+    "representation": "identity_tower",
+    "num_recurrent_maps": 64,
+    "num_canvas_maps": 32,
+    "head_size": 1,
+    "shared_cores": True,
+    "joint_downsampling": True,
+    "activation": "elu",
+    "sigmoid_output": True,
+    "batch_size": 32,
+    "learning_rate_final": 4e-4,
+    "num_train_samples": 5_000_000,
 }
 
 # Functions that convert the content of config.json from a format to the next; they also remove dropped options.
