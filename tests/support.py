@@ -47,6 +47,13 @@ def made_run(folder, config=TOY):
     return folder
 
 
+def loaded(config):
+    """A fresh model as it is loaded: it warns of cameras unlike those that it would have been trained with."""
+    model = checkpoint.build(config).eval()
+    model.trained_on = checkpoint.trained_on("tiny", config)
+    return model
+
+
 def made_up(batch=2, context=3, queries=1, size=16, seed=0):
     """A task of noise images and random cameras looking at the origin."""
     g = torch.Generator().manual_seed(seed)

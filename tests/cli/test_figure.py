@@ -9,14 +9,12 @@ from gqn.artifacts import checkpoint
 from gqn.cli.main import main
 from gqn.figures import orbit
 from support import DRAWN as TINY
+from support import loaded
 
 
 @pytest.fixture(scope="module")
 def model():
-    """As it is loaded, so that a figure that asks for what no model knows would fail."""
-    model = checkpoint.build(TINY).eval()
-    model.trained_on = checkpoint.trained_on("tiny", TINY)
-    return model
+    return loaded(TINY)
 
 
 @pytest.fixture

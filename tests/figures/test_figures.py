@@ -17,7 +17,7 @@ from gqn.figures import context, drawing, heldout, nextview, orbit, predictions,
 from gqn.metrics import information
 from gqn.models.baselines import nearest
 from support import DRAWN as TINY
-from support import Oracle
+from support import Oracle, loaded
 
 SMALL = {  # the least work that each figure's flags allow
     predictions: dict(rows=2, samples=2),
@@ -34,10 +34,7 @@ NAMES = {module: module.__name__.rpartition(".")[2] for module in SMALL}
 
 @pytest.fixture(scope="module")
 def model():
-    """As it is loaded, so that a figure that asks for what no model knows would fail."""
-    model = checkpoint.build(TINY).eval()
-    model.trained_on = checkpoint.trained_on("tiny", TINY)
-    return model
+    return loaded(TINY)
 
 
 @pytest.fixture(scope="module")

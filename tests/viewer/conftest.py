@@ -2,18 +2,15 @@
 
 import pytest
 
-from gqn.artifacts import checkpoint
 from gqn.viewer import session as viewer_session
 from gqn.viewer.session import Session
 from support import SHOWN as TINY
+from support import loaded
 
 
 @pytest.fixture(scope="module")
 def model():
-    """As it is loaded, so that a camera that goes where no model knows its way would fail."""
-    model = checkpoint.build(TINY).eval()
-    model.trained_on = checkpoint.trained_on("tiny", TINY)
-    return model
+    return loaded(TINY)
 
 
 @pytest.fixture(scope="module")
