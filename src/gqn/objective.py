@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class Gaussian:
         error = (images - self.mean.float()).square()
         if (floor := self.floor) is not None:
             return -0.5 * math.prod(self.mean.shape[-3:]) * error.flatten(-3).mean(-1) / self.std**2 - floor
-        std = torch.as_tensor(self.std).float()
+        std = cast(Tensor, self.std).float()
         values = 0.5 * error / std.square() + std.log() + 0.5 * math.log(2 * math.pi)
         return -values.flatten(-3).sum(-1)
 

@@ -60,9 +60,49 @@ def test_a_model_of_its_own_by_every_command(run, tmp_path, capsys, monkeypatch)
     assert again["model"] == {"name": "blend", "hidden": 8}  # those of --init
 
 
+def test_a_model_may_choose_its_own_std(tmp_path, monkeypatch, capsys):
+    """Of every pixel: its loss has no floor, which is said where others have one, and validation goes by the loss."""
+    text = FILE.read_text()
+    for before, after in (
+        ("(mean, pixel_std)", "(mean, self.std.exp().expand_as(mean))"),
+        ("self.image_size = image_size\n", "self.image_size = image_size\n        self.std = size_of(image_size)\n"),
+        (
+            "class Blend",
+            "def size_of(size):\n    return nn.Parameter(torch.full((3, size, size), -1.0))\n\n\nclass Blend",
+        ),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    (tmp_path / "own.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["train", "--model", "own", *SETS.split(), "-f", "40", "--logdir", str(tmp_path)]) == 0
+    run = tmp_path / "founding-shepard_metzler_5_parts-16px"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert not any("excess" in line for line in lines)
+    losses = [-line["elbo"] for line in lines if line["kind"] == "val"]
+    assert checkpoint.read_state(run / "best.ckpt")["best"] == pytest.approx(min(losses))
+    capsys.readouterr()
+    assert main(f"eval {run} --scenes 4 --context 1,2 --samples 2".split()) == 0
+    assert "own chooses the std of pixels itself: its loss has no floor" in capsys.readouterr().out
+    found = json.loads((run / "eval.json").read_text())["results"]["1"]
+    assert "excess" not in found["gqn"] and "excess" in found["nearest view"]
+    assert main(f"export {run} --to safetensors --out {tmp_path / 'given'}".split()) == 0
+    card = (tmp_path / "given" / "README.md").read_text()
+    assert "chooses the std of pixels itself" in card and "| 1 | own | 0." in card and "| gqn |" not in card
+    assert "this model (`own`) draws" in card
+    sys.modules.pop("own")
+
+
+def test_another_model_than_that_of_the_weights_keeps_the_preset(run, capsys):
+    assert main(["train", "demo", "--init", str(run), "--model", "gqn", "--dry-run"]) == 0
+    assert '"representation": "separable_lattice"' in capsys.readouterr().out
+
+
 def test_other_weights_do_not_fit(run, tmp_path, capsys):
     """What is said is in which options both models differ, and not what one of them lacks."""
-    command = f"train --init {run} --model gqn --logdir {tmp_path / 'other'} -t 4 -b 4 -v 4 --workers 0 -c 2"
+    command = (
+        f"train --init {run} --model gqn --logdir {tmp_path / 'other'} -t 4 -b 4 -v 4 --workers 0 -c 2 --image-size 16"
+    )
     assert main(command.split()) == 2
     assert "do not fit (--model: 'gqn' here, 'blend' there): unless" in capsys.readouterr().err
 

@@ -31,7 +31,9 @@ def train(argv: list[str]) -> int:
 
     in_file = configs.toml(given.config) if given.config else {}
     if init := given.init or str(in_file.get("init", "")):
-        base = base.with_model_of(configs.read(trained.find(init).with_name(trained.CONFIG)))
+        theirs = configs.read(trained.find(init).with_name(trained.CONFIG))
+        if given.model in (None, theirs.flat()["model"]):  # another one keeps the preset's options, and will not fit
+            base = base.with_model_of(theirs)
     model = {} if given.model is None else {"model": given.model}
     base = with_file(base.having(**model)).having(init=init, **model)  # a file's options may be those of the model
     if given.dataset_name:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gqn.evaluation.results import IMAGE, MEAN_IMAGE, MODEL, NEAREST, Results, Summary, title
+from gqn.evaluation.results import IMAGE, MEAN_IMAGE, MODEL, NEAREST, Results, Summary, model_of, title
 
 Line = tuple[str, str, str | None, str, str]  # who, metric, label, colour, style
 
@@ -86,7 +86,7 @@ def _panels(settings: dict[str, Any]) -> Iterator[tuple[str, list[Line]]]:
     yield (
         "loss - floor, nats",
         [
-            (MODEL, "excess", MODEL, BLUE, "o-"),
+            (MODEL, "excess", model_of(settings), BLUE, "o-"),
             (NEAREST, "excess", NEAREST, GREY, "--"),
             (MEAN_IMAGE, "excess", MEAN_IMAGE, PALE, ":"),
         ],

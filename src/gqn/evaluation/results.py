@@ -154,10 +154,15 @@ def views(results: Results, context: int) -> str:
     return f"{context} view{'s' * (context > 1)}{'*' * (context > results.settings['trained_context'])}"
 
 
+def model_of(settings: dict[str, Any]) -> str:
+    """The name of the model that was evaluated; gqn 0.1.0 had one and did not note it."""
+    return settings.get("model", MODEL)
+
+
 def show(results: Results) -> None:
     """Print one table of model and baselines or, for several numbers of context views, one of each."""
     contexts, most = results.contexts, results.settings["trained_context"]
-    name = results.settings.get("model", MODEL)
+    name = model_of(results.settings)
     model = [(views(results, k), cells(results.summary(k, MODEL))) for k in contexts]
     nearest = [(views(results, k), cells(results.summary(k, NEAREST))) for k in contexts]
     mean_image = (MEAN_IMAGE, cells(results.summary(contexts[0], MEAN_IMAGE)))
@@ -168,6 +173,8 @@ def show(results: Results) -> None:
         print_table(results.settings, f"{title(results)}, by views of context", model)
         print_table(results.settings, f"{NEAREST}, and {MEAN_IMAGE} as with {model[0][0]}", [*nearest, mean_image])
     say("± standard error over scenes. Loss is -ELBO, in nats per image; its floor is that of a perfect image.")
+    if "excess" not in results.summary(contexts[0], MODEL):
+        say(f"{name} chooses the std of pixels itself: its loss has no floor; pixel std is that of the baselines")
     if contexts[-1] > most:
         say(f"* more context views than in training, which had at most {most}")
 

@@ -23,7 +23,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gqn.errors import BadInput
 from gqn.objective import Prediction
 from gqn.runtime import lookup
 from gqn.views import Cameras, Views
@@ -131,10 +130,7 @@ class Representation(Protocol):
 
 def options(name: str) -> type[Options]:
     """The `Options` class of the model `name`. BadInput if there is no such model."""
-    module = lookup.load("models", name)
-    if not hasattr(module, "Options"):
-        raise BadInput(f"{name} is no model: it has no Options (gqn.models says how to write one)")
-    return module.Options
+    return lookup.load("models", name).Options
 
 
 def name_of(options: Options) -> str:

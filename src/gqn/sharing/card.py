@@ -4,7 +4,7 @@ from typing import Any
 
 from gqn import models
 from gqn.config import Config
-from gqn.evaluation.results import MEAN_IMAGE, MODEL, NEAREST, cells
+from gqn.evaluation.results import MEAN_IMAGE, MODEL, NEAREST, cells, model_of
 from gqn.metrics.images import METRICS
 from gqn.runtime.console import duration
 
@@ -25,9 +25,9 @@ def card(
     of = config.data
     parts = [
         HEAD + f"# {name}",
-        "A Generative Query Network (Eslami et al., *Neural scene representation and rendering*, Science 2018) for "
-        f"`{of.dataset_name}` at {of.image_size} px: from up to {of.max_context_size} views of a scene, with their "
-        "cameras, it draws what another camera sees.",
+        f"From up to {of.max_context_size} views of a scene of `{of.dataset_name}`, with their cameras, this model "
+        f"(`{models.name_of(config.model)}`) draws what another camera sees, at {of.image_size} px: the task of the "
+        "Generative Query Network (Eslami et al., *Neural scene representation and rendering*, Science 2018).",
         "## Use\n\nRUN is this folder, or its address on a hub, hf://owner/repo.\n\n"
         "```\ngqn figure predictions RUN\ngqn eval RUN\n```\n\n"
         "```python\nimport gqn\n\nconfig, model = gqn.load(RUN)\n```",
@@ -100,6 +100,8 @@ def results(evaluation: dict[str, Any]) -> str:
         f"{evaluation['image_size']} px; mean ± standard error over scenes. Bounds are at a pixel std of "
         f"{evaluation['pixel_std']}."
     )
+    if not any("excess" in found[MODEL] for found in evaluation["results"].values()):
+        head += " The model chooses the std of pixels itself: its loss has no floor, and its bounds are at that std."
     if max(evaluation["context_views"]) > evaluation["trained_context"]:
         head += " `*`: more context views than in training."
     return f"{head}\n\n{table(evaluation)}"
@@ -115,7 +117,8 @@ def table(evaluation: dict[str, Any]) -> str:
         for who in (MODEL, NEAREST, MEAN_IMAGE):
             shown = cells(found[who])
             more = "*" * (int(context) > evaluation["trained_context"])
-            row = [f"{context}{more}", who, *(shown.get(metric, "") for metric in COLUMNS)]
+            name = model_of(evaluation) if who == MODEL else who
+            row = [f"{context}{more}", name, *(shown.get(metric, "") for metric in COLUMNS)]
             lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 

@@ -32,7 +32,7 @@ def start_from(config: Config, model: nn.Module, folder: Path, say: Callable[[st
     try:
         model.load_state_dict(cast(nn.Module, other).state_dict())
     except RuntimeError as error:
-        differ = "; ".join(configs.differences(config, theirs, config.model_options))
+        differ = "; ".join(configs.differences(config, theirs, config.model_options)) or "the model's code is another"
         raise BadInput(
             f"the weights of `init` {config.origin.init} do not fit ({differ}): "
             "unless such options are given, the model's are theirs"
