@@ -39,7 +39,7 @@ def outside(published: dict, again: Results) -> list[str]:
     for context, found in published["results"].items():
         for who, numbers in found.items():
             summary = again.summary(int(context), who)
-            for metric in COLUMNS.keys() & numbers.keys():
+            for metric in [metric for metric in COLUMNS if metric in numbers]:
                 then, now, bar = numbers[metric]["mean"], summary[metric]["mean"], summary[metric]["stderr"]
                 if abs(then - now) > BARS * bar + 1e-6 * abs(now):  # rounding, where all scenes have one value
                     lines.append(f"{who}, {context} views, {metric}: published {then:.6g}, now {now:.6g} ± {bar:.2g}")
