@@ -64,3 +64,11 @@ def test_bad_flags(folder, capsys, argv, says):
         code = stop.code
     err = capsys.readouterr().err
     assert code == 2 and says in err and "Traceback" not in err
+
+
+def test_a_contact_sheet_shows_as_much_as_there_is(tmp_path, capsys):
+    """Of files with two scenes of three views."""
+    render = "data render jaco --scenes 2 --test-scenes 1 --views 3 --image-size 16 --workers 0"
+    assert main([*render.split(), "--out", str(tmp_path)]) == 0
+    assert main(["figure", "scenes", "jaco", "--data", str(tmp_path), "--out", str(tmp_path / "sheet.png")]) == 0
+    assert np.load(tmp_path / "sheet.npz")["frames"].shape == (2, 3, 16, 16, 3)
