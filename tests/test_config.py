@@ -8,7 +8,8 @@ import pytest
 
 from gqn import config as configs
 from gqn.artifacts import trained
-from gqn.config import FORMAT, MIGRATIONS, PRESETS, Config, preset
+from gqn.config import PRESETS, Config, preset
+from gqn.config.migrations import FORMAT, MIGRATIONS
 from gqn.errors import BadInput
 
 RECORDED = Path(__file__).parent / "configs"  # format-N.json: as gqn wrote one of that format, options all unusual

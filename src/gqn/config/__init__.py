@@ -9,13 +9,14 @@ are compared: a config has digests of their content for that.
 import dataclasses
 import json
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
+from gqn.config.migrations import FORMAT, MIGRATIONS
 from gqn.data import specification
 from gqn.data.specification import spec
 from gqn.errors import RUN, BadInput
@@ -25,8 +26,6 @@ from gqn.runtime.options import called, changed, check, flat_name, short
 
 if TYPE_CHECKING:
     from gqn.models import Options
-
-FORMAT = 2  # of config.json
 
 
 @dataclass(frozen=True)
@@ -270,8 +269,13 @@ class Place:
     """Gradient accumulation: parts that a device splits its share of a batch into, to need less memory."""
     compile: bool = False
     """Compile the step loop. Takes a minute: not worth it on two CPU cores (dev/LOG.md), not yet measured on GPU."""
-    workers: int = 1
-    """Processes per device that prepare batches in advance; 0: prepare them in the training process."""
+    graph: bool = True
+    """On one GPU, run each training step as a CUDA graph: the same arithmetic, started at once."""
+    deterministic: bool = False
+    """On GPU, use only algorithms that give the same bits each time, so that a resumed run does too. Slower."""
+    workers: int | None = None
+    """Processes per device that prepare batches in advance; 0: prepare them in the training process. By default 1, and
+    on GPU as many as there are cores."""
     skip_damaged: bool = False
     """Report damaged scenes of files and use the next scene instead; without this, the first one stops the run."""
     cache_gb: float = 20.0
@@ -343,49 +347,6 @@ def _read(values: dict[str, Any], where: str) -> Config:
     parts = {group: changed(getattr(config, group), options, where) for group, options in values.items()}
     return dataclasses.replace(config, **parts)
 
-
-def _grouped(values: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 to 2. Format 1 (gqn 0.1.0) had no groups and other defaults, which fill in what a file leaves out."""
-    values = DEFAULTS_OF_FORMAT_1 | values
-    groups: dict[str, dict[str, Any]] = {}
-    for group, names in GROUPS_OF_FORMAT_1.items():
-        groups[group] = {name: values.pop(name) for name in names.split() if name in values}
-    if "optimizer" in groups["optimizer"]:
-        groups["optimizer"]["name"] = groups["optimizer"].pop("optimizer")
-    groups["model"] |= values  # the rest is unknown; `_read` reports it
-    return groups
-
-
-GROUPS_OF_FORMAT_1 = {
-    "data": "dataset_name data_digest num_views num_train_scenes image_size max_context_size num_queries query "
-    "max_objects hold_out",
-    "model": "representation representation_maps aggregate num_steps num_latent_maps num_recurrent_maps "
-    "num_canvas_maps kernel_size head_size shared_cores joint_downsampling activation sigmoid_output",
-    "objective": "pixel_std_initial pixel_std_final pixel_std_fraction",
-    "optimizer": "optimizer batch_size learning_rate_initial learning_rate_warmup learning_rate_final "
-    "learning_rate_fraction",
-    "run": "num_train_samples num_val_samples val_freq seed precision init_digest",
-    "origin": "data init",
-}
-
-# Those that are others now. They are those of the preset `founding` today, which may change; these may not.
-DEFAULTS_OF_FORMAT_1 = {
-    "max_context_size": 12,
-    "representation": "identity_tower",
-    "num_recurrent_maps": 64,
-    "num_canvas_maps": 32,
-    "head_size": 1,
-    "shared_cores": True,
-    "joint_downsampling": True,
-    "activation": "elu",
-    "sigmoid_output": True,
-    "batch_size": 32,
-    "learning_rate_final": 4e-4,
-    "num_train_samples": 5_000_000,
-}
-
-# Functions that convert the content of config.json from a format to the next; they also remove dropped options.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _grouped}
 
 PLACES = [f.name for f in dataclasses.fields(Origin)]
 DIGESTS = ["data_digest", "init_digest"]
