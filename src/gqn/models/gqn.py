@@ -12,7 +12,7 @@ The step loop computes what the paper's does; three identities make it cheaper w
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gqn.errors import BadInput
 from gqn.models import Region, Representation, checks
-from gqn.models.layers import ConvLSTM, Fixed, State
+from gqn.models.layers import ConvLSTM, Fixed, State, repeated
 from gqn.models.representations import REPRESENTATIONS, Activation, Setting
 from gqn.objective import Gaussian, Prediction, gaussian_kl, gaussian_log_ratio
 from gqn.runtime.options import check, short
@@ -221,18 +221,21 @@ class GQN(nn.Module):
         inference: State | None = None
         drawn: list[Tensor] = []  # the sum of the states that each core drew on the canvas
         canvases: list[list[Tensor]] = []
+        seen: list[Tensor] = []  # by the prior, which sees the state before a step's z updates it
         posteriors: list[Tensor] = []
-        priors: list[Tensor] = []
         latents: list[Tensor] = []
         for step in range(self.num_steps):
             c = step % len(self.cores)
             core = self.cores[c]
             if step == c:  # first use of this core
                 ups = [drawer.up.weight for drawer in self.cores[: max(1, c)]]
-                constant = core.constants(scene, image, n, self.size, ups)
-            # The prior sees the state before this step's z updates it.
-            prior = posterior = core.prior(generation[0] if generation else zero)
-            if image is not None:
+                uses = len(range(c, self.num_steps, len(self.cores)))
+                constants = core.constants(scene, image, n, self.size, ups, uses)
+            constant = constants[step // len(self.cores)]
+            seen.append(generation[0] if generation else zero)
+            if image is None:
+                posterior = core.prior(seen[-1])
+            else:
                 inference = core.infer(constant, drawn, generation, inference)
                 posterior = core.posterior(inference[0])  # sees the updated state
             mean, log_std = _normal(posterior)
@@ -242,9 +245,16 @@ class GQN(nn.Module):
             drawn = [*drawn[:c], drawn[c] + state if c < len(drawn) else state]
             canvases.append(drawn)
             posteriors.append(posterior)
-            priors.append(prior)
             latents.append(z)
-        return canvases, posteriors, priors, latents
+        return canvases, posteriors, posteriors if image is None else self._priors(seen), latents
+
+    def _priors(self, states: list[Tensor]) -> list[Tensor]:
+        """The outputs of the prior heads for the states of all steps; those of a core are computed together."""
+        priors = list(states)
+        for c, core in enumerate(self.cores[: len(states)]):
+            own = states[c :: len(self.cores)]
+            priors[c :: len(self.cores)] = core.prior(torch.cat(own)).chunk(len(own))
+        return priors
 
     def _image(self, drawn: list[Tensor], start: Tensor) -> Tensor:
         """The image mean that the canvas shows, start + conv1x1(sum_c up_c(drawn_c)): (N, 3, H, W)."""
@@ -272,8 +282,7 @@ def _normal(head: Tensor) -> tuple[Tensor, Tensor]:
     return mean, log_std
 
 
-@dataclass(frozen=True)
-class Constants:
+class Constants(NamedTuple):
     """The parts of a core's computation that are the same in all steps."""
 
     generation: Fixed
@@ -309,19 +318,21 @@ class Core(nn.Module):
         self.prior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)  # mean and log std
         self.posterior = nn.Conv2d(hidden, 2 * latent, head, padding=head // 2)
 
-    def constants(self, scene: list[Tensor], image: Tensor | None, n: int, size: int, ups: list[Tensor]) -> Constants:
-        """The `Constants` of n images.
+    def constants(
+        self, scene: list[Tensor], image: Tensor | None, n: int, size: int, ups: list[Tensor], steps: int
+    ) -> list[Constants]:
+        """The `Constants` of n images, once for each of the steps in which this core is used.
 
         `scene` is cameras and features, `ups` the `up` weights of the cores that draw before this one.
         """
         generation = self.generation.fixed(scene, n, size)
         if image is None:
-            return Constants(generation)
+            return repeated(Constants(generation), steps)
         look = self.look(image)
         inference = self.inference.fixed(scene if self.joint else [look, *scene], n, size)
         look = look if look.shape[0] == n else _of_each(look, n)  # with one sample, keep the memory layout
         canvas = torch.einsum("dcij,hcij->dh", self.down.weight, torch.cat(ups))[:, :, None, None]
-        return Constants(generation, inference, look, canvas)
+        return repeated(Constants(generation, inference, look, canvas), steps)
 
     def infer(
         self, constant: Constants, drawn: list[Tensor], generation: State | None, inference: State | None

@@ -6,11 +6,13 @@ the same at every pixel is computed only at the few places where zero padding ma
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gqn.models import kernels
 
 State = tuple[Tensor, Tensor]
 
@@ -46,25 +48,53 @@ class ConvLSTM(nn.Module):
             one = x.shape[-1] == 1
             share = uniform(x, kernel, size) if one else F.conv2d(laid_out(x), laid_out(kernel), padding="same")
             gates = gates + share.repeat_interleave(n // share.shape[0], 0)  # len() is a constant in an exported graph
-        return Fixed(gates, laid_out(changing))
+        return Fixed(laid_out(gates), laid_out(changing))
 
     def forward(self, fixed: Fixed, changing: Sequence[Tensor | None], state: State | None) -> State:
         """One step from state (h, c), each (N, hidden, h, w); gates in the order input, forget, output, candidate.
 
         Pass None for an input or state that is zero everywhere; it is skipped.
         """
-        gates, kernel = fixed.gates, fixed.kernel
+        kernel, share = fixed.kernel, None
         inputs = [*changing, state[0] if state else None]
         if present := [laid_out(x) for x in inputs if x is not None]:
             if len(present) < len(inputs):
                 parts = zip(inputs, kernel.split(self.changing, 1), strict=True)
                 kernel = laid_out(torch.cat([part for x, part in parts if x is not None], 1))
-            gates = gates + F.conv2d(torch.cat(present, 1), kernel, padding="same")
-        i, f, o, g = gates.chunk(4, 1)
-        cell = i.sigmoid() * g.tanh()
-        if state:
-            cell = cell + f.sigmoid() * state[1]
-        return laid_out(o.sigmoid() * cell.tanh()), cell
+            share = F.conv2d(torch.cat(present, 1), kernel, padding="same")
+        return cell(fixed.gates, share, state[1] if state else None)
+
+
+def cell(fixed: Tensor, share: Tensor | None, previous: Tensor | None) -> State:
+    """An LSTM cell, (h, c), each (N, hidden, h, w): gates are the sum of `fixed` and `share`, (N, 4 hidden, h, w).
+
+    The gates are input, forget, output and candidate. A `share` or a `previous` c of None is zero everywhere. All is
+    computed in float32; h has the type of `laid_out`. On CUDA it is one kernel, and one for the gradient.
+    """
+    if kernels.usable(fixed):
+        return kernels.cell(fixed, share, previous)
+    gates = fixed.to(torch.promote_types(fixed.dtype, torch.float32))
+    if share is not None:
+        gates = gates + share
+    i, f, o, g = gates.chunk(4, 1)
+    c = i.sigmoid() * g.tanh()
+    if previous is not None:
+        c = c + f.sigmoid() * previous
+    return laid_out(o.sigmoid() * c.tanh()), c
+
+
+def repeated(x: Any, times: int) -> list[Any]:
+    """A tensor, to be used so many times: its gradients are summed together, in float32, and not one by one.
+
+    Of a NamedTuple of tensors the list has such tuples, and of None it has Nones.
+    """
+    if x is None or times == 1:
+        return [x] * times
+    if isinstance(x, tuple):
+        return [type(x)(*parts) for parts in zip(*(repeated(part, times) for part in x), strict=True)]
+    if x.ndim == 4 and not x.is_contiguous():  # channels last: gradients are stacked as they lie in memory
+        return [each.movedim(-1, 1) for each in x.movedim(1, -1).expand(times, -1, -1, -1, -1).unbind()]
+    return list(x.expand(times, *x.shape).unbind())
 
 
 def laid_out(x: Tensor) -> Tensor:
@@ -85,9 +115,11 @@ def uniform(x: Tensor, kernel: Tensor, size: int) -> Tensor:
         few = F.conv2d(x.to(kernel).expand(-1, -1, min(k, size), min(k, size)), kernel, padding="same")
     if size <= k:
         return few
-    place = torch.arange(size, device=x.device)
-    place = place.clamp(max=k // 2) + (place - (size - 1 - k // 2)).clamp(min=0)
-    return few[:, :, place[:, None], place]
+    for dim in (2, 3):  # repeat the middle; an index would do it too, but its gradient is slow on GPUs
+        first, middle, last = few.split([k // 2, 1, k // 2], dim)
+        repeats = [size - k + 1 if d == dim else -1 for d in range(4)]
+        few = torch.cat([first, middle.expand(repeats), last], dim)
+    return few
 
 
 def with_vector(conv: nn.Conv2d, x: Tensor, vector: Tensor) -> Tensor:
