@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import Adam
 
 from gqn.models.gqn import GQN
-from gqn.training.optimizers import Muon, optimizers, orthogonal, shares, work
+from gqn.training.optimizers import Muon, optimizers, orthogonal, orthogonal_each, shares, work
 
 
 def made_matrix(shape):
@@ -34,6 +34,18 @@ def test_orthogonal_is_newton_schulz_on_the_matrix_itself(shape):
     ours = orthogonal(made_matrix(shape))
     assert ours.dtype == torch.float32
     assert (ours - x).norm() < 1e-4 * x.norm()
+
+
+def test_matrices_of_one_shape_are_made_orthogonal_together(monkeypatch):
+    """Each as if alone, and in their order."""
+    matrices = [made_matrix(shape) * (i + 1) for i, shape in enumerate([(4, 6), (8, 3), (4, 6), (3, 8), (4, 6)])]
+    matrices = [matrix.roll(i, 1) for i, matrix in enumerate(matrices)]
+    alone, calls = [orthogonal(matrix) for matrix in matrices], []
+    monkeypatch.setattr(
+        "gqn.training.optimizers.orthogonal", lambda stacked: calls.append(stacked) or orthogonal(stacked)
+    )
+    torch.testing.assert_close(orthogonal_each(matrices), alone)
+    assert sorted(tuple(stacked.shape) for stacked in calls) == [(1, 3, 8), (1, 8, 3), (3, 4, 6)]
 
 
 def test_orthogonal_of_nothing_and_of_bfloat16():

@@ -1,5 +1,7 @@
 """The optimizers: Adam, and Muon for hidden kernels."""
 
+from typing import cast
+
 import torch
 import torch.distributed
 from torch import Tensor, nn
@@ -48,13 +50,13 @@ class Muon(Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
         """Update the kernels that have gradients; `closure` is not called."""
-        momenta = {p: self._momentum(p) for share in self.shares for p in share if p.grad is not None}
+        momenta = self._momenta([p for share in self.shares for p in share if p.grad is not None])
         rank, ranks = self.part
         found = []  # per process, the entries of its kernels' orthogonal matrices
         for number, share in enumerate(self.shares):
             matrices = [momenta[p].flatten(1) for p in share if p in momenta]
             if number == rank:
-                matrices = [orthogonal(matrix) for matrix in matrices]
+                matrices = orthogonal_each(matrices)
             found.append(torch.cat([matrix.flatten() for matrix in matrices]) if matrices else None)
         for number, entries in enumerate(found):
             if ranks > 1 and entries is not None:
@@ -65,18 +67,16 @@ class Muon(Optimizer):
             if entries is None:
                 continue
             for p, towards in zip(kernels, entries.split([p.numel() for p in kernels]), strict=True):
-                rate = 0.2 * max(p.flatten(1).shape) ** 0.5 * lr
-                if isinstance(rate, Tensor):
-                    p.sub_(towards.view(p.shape) * rate)
-                else:
-                    p.sub_(towards.view(p.shape), alpha=rate)
+                p.sub_(towards.view(p.shape) * (0.2 * max(p.flatten(1).shape) ** 0.5 * lr))
 
-    def _momentum(self, p: nn.Parameter) -> Tensor:
-        """Update a kernel's momentum by its gradient; returns Nesterov's momentum."""
-        assert p.grad is not None
-        if not (state := self.state[p]):
-            state["momentum"] = torch.zeros_like(p.grad)
-        return p.grad.lerp(state["momentum"].lerp_(p.grad, 0.05), 0.95)
+    def _momenta(self, kernels: list[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+        """Update the momenta of kernels by their gradients; returns Nesterov's momenta."""
+        for p in kernels:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        gradients, momenta = [cast(Tensor, p.grad) for p in kernels], [self.state[p]["momentum"] for p in kernels]
+        torch._foreach_lerp_(momenta, gradients, 0.05)
+        return dict(zip(kernels, torch._foreach_lerp(gradients, momenta, 0.95), strict=True))
 
 
 def shares(kernels: list[nn.Parameter], parts: int) -> list[list[nn.Parameter]]:
@@ -93,27 +93,46 @@ def shares(kernels: list[nn.Parameter], parts: int) -> list[list[nn.Parameter]]:
 def work(kernel: Tensor) -> int:
     """Number of multiplications in `orthogonal` of a kernel."""
     short, long = sorted(kernel.flatten(1).shape)
-    return 2 * short**2 * long + 4 * ITERATIONS * short**3
+    return 2 * short**2 * long + (4 * ITERATIONS - 3) * short**3
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix with the singular vectors of `matrix` and singular values of about 1 (0.7 to 1.2).
+def orthogonal_each(matrices: list[Tensor]) -> list[Tensor]:
+    """`orthogonal` of each matrix; matrices of the same shape are stacked, which takes fewer and larger products."""
+    alike: dict[torch.Size, list[int]] = {}
+    for i, matrix in enumerate(matrices):
+        alike.setdefault(matrix.shape, []).append(i)
+    found = list(matrices)
+    for places in alike.values():
+        stacked = orthogonal(torch.stack([matrices[i] for i in places]))
+        for i, matrix in zip(places, stacked, strict=True):
+            found[i] = matrix
+    return found
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices (..., r, s) with the singular vectors of `matrices` and singular values of about 1 (0.7 to 1.2).
 
     Newton-Schulz iterations x <- (a + b x x' + c (x x')²) x, where x (r, s) is the matrix, transposed if r would exceed
     s. Each iteration multiplies x from the left by a polynomial of the r x r matrix x x'. The product of these factors
-    is computed first, without x, which takes a fifth of the work where x is long. All in float32: bfloat16 is not
-    precise enough for x x' here, and takes a hundred times as long on processors without it.
+    is computed first, without x, which takes a fifth of the work where x is long. All in float32: bfloat16 and TF32 are
+    not precise enough for x x' here (dev/LOG.md), and bfloat16 takes a hundred times as long on processors without it.
     """
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).float()
-    x = x / (x.norm() + 1e-7)
-    square = x @ x.T
-    product = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    for _ in range(ITERATIONS):
-        factor = torch.addmm(square, square, square, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        product = factor @ product
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = (matrices.mT if tall else matrices).float().reshape(-1, *sorted(matrices.shape[-2:]))
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+
+    def polynomial(square: Tensor) -> Tensor:
+        """a + b x x' + c (x x')²."""
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        return factor
+
+    square = x @ x.mT
+    product = factor = polynomial(square)
+    for _ in range(ITERATIONS - 1):
         square = factor @ square @ factor
+        factor = polynomial(square)
+        product = factor @ product
     x = product @ x
-    return (x.T if tall else x).to(matrix)
+    return (x.mT if tall else x).reshape(matrices.shape).to(matrices)
