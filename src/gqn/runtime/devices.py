@@ -31,12 +31,39 @@ def check(gpu: bool, devices: int) -> None:
         )
 
 
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def has_bfloat16(gpu: bool) -> bool:
     """Whether the GPU, or else the CPU, supports bfloat16 natively: emulation is up to a hundred times slower."""
     if gpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     onednn = getattr(torch.ops, "mkldnn", None)
     return bool(getattr(onednn, "_is_mkldnn_bf16_supported", lambda: False)())
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """Inside, cuDNN tries its algorithms on each new shape of a convolution, and keeps the fastest.
+
+    This pays where few shapes come many times, as in training. Not with `repeatable`: a search does not always find the
+    same.
+    """
+    cudnn = torch.backends.cudnn
+    before, cudnn.benchmark = cudnn.benchmark, not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
+
+
+def repeatable() -> None:
+    """Use only algorithms that give the same bits each time; PyTorch warns of those operations that have none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as cuBLAS needs
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only finds errors
 
 
 def launch(gpu: bool, devices: int, plugins: list[Any] | None = None, num_nodes: int = 1) -> Fabric:

@@ -27,6 +27,7 @@ from gqn.models import DrawsInSteps, Model
 from gqn.runtime import console, devices, files, stopping
 from gqn.training.begin import began, open_folder, start_from
 from gqn.training.finite import check_weights
+from gqn.training.graphs import CudaRecorder, Graphs
 from gqn.training.optimizers import optimizers
 from gqn.training.schedules import schedule
 from gqn.training.step import Step
@@ -107,9 +108,11 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
 
 def start(config: Config, place: Place) -> Fabric:
     """Launch Lightning Fabric on the devices that `place` asks for; BadInput if an option of `place` does not fit."""
-    if place.workers < 0:
+    if place.workers is not None and place.workers < 0:
         raise BadInput("`workers` must be at least 0")
     devices.check(place.gpu, place.devices)
+    if place.gpu and place.deterministic:
+        devices.repeatable()
     parts, size = place.num_nodes * place.devices * place.accumulate, config.optimizer.batch_size
     if place.accumulate < 1 or size % parts:
         raise BadInput(
@@ -155,7 +158,7 @@ def prepared(
 
 def resumed(
     fabric: Fabric, config: Config, place: Place, folder: Path, model: nn.Module, say: Say
-) -> tuple[Step, Progress]:
+) -> tuple[Step | Graphs, Progress]:
     """The training step and the run's progress, both restored from the run's last checkpoint if there is one."""
     share = (fabric.global_rank, fabric.world_size)
     steppers = optimizers(model, config.optimizer.name, config.optimizer.learning_rate_initial, share)
@@ -167,7 +170,18 @@ def resumed(
         restore(model, steppers, state, folder)
         progress = Progress(state["step"], state["best"], state.get("seconds", 0.0))
         say(f"{folder}: going on after step {progress.done} of {config.steps}")
-    return step, progress
+    return graphed(step, fabric, config, place, model, say), progress
+
+
+def graphed(step: Step, fabric: Fabric, config: Config, place: Place, model: nn.Module, say: Say) -> Step | Graphs:
+    """The step as CUDA graphs, if it is to be and on this device can be."""
+    if not place.graph or fabric.device.type != "cuda":
+        return step
+    if fabric.world_size > 1:
+        say("several devices: their steps are not CUDA graphs")
+        return step
+    recorder = CudaRecorder(fabric.device, list(model.parameters()))
+    return Graphs(step, recorder, config.data.max_context_size, say)
 
 
 def restore(model: nn.Module, steppers: list[Optimizer], state: dict[str, Any], folder: Path) -> None:
@@ -237,7 +251,10 @@ def training_tasks(config: Config, place: Place, fabric: Fabric, scenes: Source,
         rank=fabric.global_rank,
         ranks=fabric.world_size,
     )
-    return batches(scenes, sampler, range(done, config.steps), place.workers, pin=place.gpu)
+    workers = place.workers
+    if workers is None:
+        workers = max(1, devices.cores() // place.devices) if place.gpu else 1
+    return batches(scenes, sampler, range(done, config.steps), workers, pin=place.gpu)
 
 
 def latents(fabric: Fabric, config: Config, model: Model, step: int) -> torch.Tensor:

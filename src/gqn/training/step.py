@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gqn.objective import elbo
+from gqn.runtime import devices
 from gqn.training.optimizers import update
 from gqn.views import Task
 
@@ -32,6 +33,10 @@ class Step:
         Returns means over the batch: loss, excess (where the loss has a floor), kl and kl_steps (L,), in nats per
         image, and mse.
         """
+        with devices.searching():
+            return self._step(task, noise, pixel_std, learning_rate)
+
+    def _step(self, task: Task, noise: Tensor, pixel_std: float | Tensor, learning_rate: float | Tensor) -> Recorded:
         size = len(task.query.frames) // self.accumulate
         cast(nn.Module, self.model).zero_grad()
         parts = []
