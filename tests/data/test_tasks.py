@@ -1,5 +1,6 @@
 """The sampler and the batches: pure functions of (seed, step)."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from gqn.config import preset
 from gqn.data.sources import source
-from gqn.data.tasks import Sampler, batches, permuted
+from gqn.data.tasks import Sampler, _Batches, batches, permuted
 from gqn.errors import BadInput
 from gqn.views import Cameras, Views
 
@@ -85,23 +86,72 @@ def test_mistake_9_batches_differ_from_each_other():
     assert len(seen) > 60
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_batches(workers):
-    steps = range(3, 9)
-    alone = list(batches(Numbered(), sampler(), steps))
-    helped = list(batches(Numbered(), sampler(), steps, workers))
-    assert len(alone) == len(helped) == 6
-    for a, b in zip(alone, helped, strict=True):
-        assert torch.equal(a.context.frames, b.context.frames)
-        assert torch.equal(a.query.frames, b.query.frames)
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_any_number_of_workers_gives_the_tasks_that_were_asked_for_in_order(workers):
+    steps = range(3, 12)
+    tasks = list(batches(Numbered(), sampler(), steps, workers))
+    assert len(tasks) == len(steps)
+    for step, task in zip(steps, tasks, strict=True):
+        requests = sampler().requests(step)
+        assert task.context.frames[:, 0, 0, 0, 0].tolist() == [r.scene for r in requests]
+        assert task.context.frames[:, :, 1, 0, 0].tolist() == [r.context.tolist() for r in requests]
+        assert task.query.frames[:, :, 1, 0, 0].tolist() == [r.query.tolist() for r in requests]
 
 
-def test_a_task_holds_the_views_that_were_asked_for():
-    for step, task in enumerate(batches(Numbered(), sampler(), range(4))):
-        for i, request in enumerate(sampler().requests(step)):
-            assert (task.context.frames[i, :, 0] == request.scene).all()
-            assert task.context.frames[i, :, 1, 0, 0].tolist() == list(request.context)
-            assert task.query.frames[i, :, 1, 0, 0].tolist() == list(request.query)
+def test_requests_are_those_of_recorded_runs():
+    requests = Sampler(2**32, 15, 3, 1, 14, seed=5).requests(1000)
+    assert [r.scene for r in requests] == [2766241408, 1159666062, 94490708]
+    assert [r.context.tolist() for r in requests] == [[0, 3, 11], [8, 13, 14], [7, 5, 3]]
+    assert [r.query.tolist() for r in requests] == [[7], [11], [13]]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_alone_work_out_what_a_batch_consists_of(monkeypatch, workers):
+    """The process that trains is told of no task: on a GPU, a step takes less time than to draw its tasks."""
+    drawn = []  # in this process: a worker has a copy
+    requests = Sampler.requests
+    monkeypatch.setattr(Sampler, "requests", lambda self, step: drawn.append(step) or requests(self, step))
+    assert len(list(batches(Numbered(), sampler(), range(5), workers))) == 5
+    assert drawn == ([] if workers else [0, 1, 2, 3, 4])
+
+
+class Refused(BadInput):
+    """One kind of BadInput."""
+
+
+class Refusing(Numbered):
+    """A source, and an order of its scenes, that refuses one of them."""
+
+    def __init__(self, scene=-1, number=-1):
+        self.scene, self.number = scene, number
+
+    def views(self, index, which):
+        if index == self.scene:
+            raise Refused(f"no scene {index}")
+        return super().views(index, which)
+
+    def __call__(self, seed, number):
+        if number == self.number:
+            raise Refused(f"no task {number}")
+        return number
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("refuses", ["scene", "number"])
+def test_an_error_comes_with_its_batch(workers, refuses):
+    source = Refusing(**{refuses: 4 * 5 + 1})
+    tasks = batches(source, sampler(scenes=source), range(9), workers)
+    assert [next(tasks).query.frames[0, 0, 0, 0, 0].item() for _ in range(5)] == [0, 4, 8, 12, 16]
+    with pytest.raises(Refused, match=r"^no (scene|task) 21$"):
+        next(tasks)
+
+
+def test_what_a_worker_is_given_can_be_pickled():
+    """Where processes are not forked, it is."""
+    scenes = source("jaco", "train", image_size=16)
+    made = _Batches(scenes, Sampler(scenes.order, scenes.num_views, 2, 1, 3))
+    again = pickle.loads(pickle.dumps(made))
+    assert torch.equal(again[7].context.frames, made[7].context.frames)
 
 
 def test_an_error_does_not_leave_workers_behind_that_keep_the_program_from_ending():

@@ -173,14 +173,18 @@ def test_workers_can_be_started_anew():
     from gqn.data.files.inspect import _Verified
     from gqn.data.sources import source
     from gqn.data.specification import DATASETS
-    from gqn.data.tasks import _collate, _Tasks
+    from gqn.data.tasks import Sampler, _Batches
     from gqn.runtime.stopping import leave_signals_to_the_parent
 
     for name in DATASETS:
         scenes = source(name, "train", image_size=16)
-        for thing in (_Tasks(scenes), _Payloads({"train": scenes}), _Verified([])):
+        for thing in (
+            _Batches(scenes, Sampler(scenes.order, scenes.num_views, 4, 1, 2)),
+            _Payloads({"train": scenes}),
+            _Verified([]),
+        ):
             assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
-    assert pickle.loads(pickle.dumps((_collate, leave_signals_to_the_parent)))
+    assert pickle.loads(pickle.dumps(leave_signals_to_the_parent))
 
 
 def test_reads_are_of_the_place_asked_for(tmp_path):

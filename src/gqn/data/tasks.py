@@ -1,7 +1,8 @@
 """From a source of scenes to batches of tasks, as a pure function of (seed, step).
 
-All randomness lies in `Sampler.requests`; workers only carry the requests out. So the batches do not depend on the
-number of workers or ranks, and a run resumes by starting at a later step.
+All randomness lies in `Sampler.requests`, so the batches do not depend on the number of workers or ranks, and a run
+resumes by starting at a later step. A worker is told the number of a step alone and makes its whole batch: drawing the
+tasks would cost the process that trains much of the time of a step on a GPU.
 """
 
 from collections.abc import Iterator
@@ -88,12 +89,12 @@ class Sampler:
 def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pin: bool = False) -> Iterator[Task]:
     """The batches of `steps`, in order, prepared in advance by `workers` processes (0: in this process, on demand).
 
-    If the source raises BadInput for a scene, so does the iterator when it reaches that scene's batch.
+    If the source or its order raises BadInput for a scene, so does the iterator when it reaches that scene's batch.
     """
     loader = DataLoader(
-        _Tasks(source),
-        batch_sampler=_Steps(sampler, steps),
-        collate_fn=_collate,
+        _Batches(source, sampler),
+        sampler=steps,
+        batch_size=None,
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
@@ -149,33 +150,18 @@ def asked(source: Source, request: Request) -> Task:
     return Task(views[:m], views[m:])
 
 
-class _Tasks(Dataset):
-    def __init__(self, source: Source):
-        self.source = source
+class _Batches(Dataset):
+    """Batches by step."""
 
-    def __getitem__(self, request: Request) -> Task | BadInput:
+    def __init__(self, source: Source, sampler: Sampler):
+        self.source, self.sampler = source, sampler
+
+    def __getitem__(self, step: int) -> Task | BadInput:
         try:
-            return asked(self.source, request)
+            tasks = [asked(self.source, request) for request in self.sampler.requests(step)]
         except BadInput as error:
             return error  # returned, because an error raised in a worker would reach the user as a traceback
-
-
-class _Steps:
-    def __init__(self, sampler: Sampler, steps: range):
-        self.sampler, self.steps = sampler, steps
-
-    def __iter__(self):
-        return map(self.sampler.requests, self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
-def _collate(tasks: list[Task | BadInput]) -> Task | BadInput:
-    if bad := [t for t in tasks if isinstance(t, BadInput)]:
-        return bad[0]
-    good = [t for t in tasks if isinstance(t, Task)]
-    return Task(stack([t.context for t in good]), stack([t.query for t in good]))
+        return Task(stack([t.context for t in tasks]), stack([t.query for t in tasks]))
 
 
 def _raised(tasks: Iterator[Task | BadInput]) -> Iterator[Task]:
