@@ -84,14 +84,15 @@ def cell(fixed: Tensor, share: Tensor | None, previous: Tensor | None) -> State:
 
 
 def repeated(x: Any, times: int) -> list[Any]:
-    """A tensor, to be used so many times: its gradients are summed together, in float32, and not one by one.
+    """A tensor, to be used so many times: in half precision its gradients are summed at once, and in float32.
 
-    Of a NamedTuple of tensors the list has such tuples, and of None it has Nones.
+    One by one they would be rounded after each sum, and take a GPU many launches. In float32 that is left to autograd,
+    which adds in place. Of a NamedTuple of tensors the list has such tuples, and of None it has Nones.
     """
-    if x is None or times == 1:
-        return [x] * times
     if isinstance(x, tuple):
         return [type(x)(*parts) for parts in zip(*(repeated(part, times) for part in x), strict=True)]
+    if x is None or times == 1 or torch.finfo(x.dtype).bits > 16:
+        return [x] * times
     if x.ndim == 4 and not x.is_contiguous():  # channels last: gradients are stacked as they lie in memory
         return [each.movedim(-1, 1) for each in x.movedim(1, -1).expand(times, -1, -1, -1, -1).unbind()]
     return list(x.expand(times, *x.shape).unbind())
