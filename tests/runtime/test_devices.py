@@ -1,8 +1,14 @@
 """Several processes train one model as one process does: every preset, the smallest options, both optimizers."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import torch
+
+from gqn.runtime import devices
 
 PROGRAM = """
 import torch
@@ -53,3 +59,34 @@ def test_two_processes_train_every_preset_as_one_does(tmp_path):
     assert {f"equal {name} {steps}" for name in ("paper", "founding", "demo", "fast") for steps in (1, 2)} <= set(
         done.stdout.splitlines()
     )
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_algorithms_are_searched_for_only_where_asked(before, monkeypatch):
+    """In training, whose shapes come again; not in a validation, nor where runs are to be repeatable."""
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "benchmark", before)
+    with pytest.raises(ZeroDivisionError), devices.searching():
+        assert cudnn.benchmark
+        raise ZeroDivisionError
+    assert cudnn.benchmark == before
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    with devices.searching():
+        assert not cudnn.benchmark
+
+
+def test_repeatable(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    try:
+        devices.repeatable()
+        assert torch.are_deterministic_algorithms_enabled() and os.environ["CUBLAS_WORKSPACE_CONFIG"]
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+
+
+def test_products_of_matrices_stay_in_float32():
+    """Cameras and Muon need it. Convolutions in float32 may use TF32."""
+    assert not torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32

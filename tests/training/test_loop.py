@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from gqn import config as configs
 from gqn.artifacts import checkpoint
 from gqn.config import Place
 from gqn.errors import BadInput
-from gqn.runtime import files
+from gqn.runtime import devices, files
 from gqn.training import loop as training
 from gqn.training.loop import Stopped, train
 from support import BRIEF as TOY
@@ -134,6 +135,27 @@ def test_two_do_not_train_one_run(tmp_path):
 def test_workers_do_not_change_the_result(straight, tmp_path):
     train(TOY, dataclasses.replace(HERE, workers=2), tmp_path / "run")
     assert same_weights(straight, tmp_path / "run")
+
+
+def test_as_many_workers_as_a_gpu_needs_or_one(monkeypatch):
+    """Unless a number is given."""
+    monkeypatch.setattr(training, "batches", lambda *given, pin: (given[3], pin))
+    monkeypatch.setattr(devices, "cores", lambda: 16)
+    fabric = SimpleNamespace(global_rank=0, world_size=1)
+    scenes = SimpleNamespace(order=100, num_views=10)
+
+    def workers(**place):
+        return training.training_tasks(TOY, Place(**place), fabric, scenes, 0)
+
+    assert workers() == (1, False)
+    assert workers(gpu=True) == (16, True) and workers(gpu=True, devices=4) == (4, True)
+    assert workers(gpu=True, devices=32) == (1, True)
+    assert workers(gpu=True, workers=0) == (0, True) and workers(workers=3) == (3, False)
+
+
+def test_fewer_workers_than_none_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="`workers` must be at least 0"):
+        train(TOY, Place(workers=-1), tmp_path / "run")
 
 
 def test_seeds_differ(straight, tmp_path):
