@@ -6,18 +6,25 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from gqn.artifacts import checkpoint
-from gqn.config import PRESETS, preset
+from gqn.config import PRESETS, Config, preset
+from gqn.models import kernels
 from gqn.runtime import devices
+from gqn.training.graphs import CudaRecorder, Graphs
 from gqn.training.loop import Autocast
 from gqn.training.optimizers import optimizers
 from gqn.training.step import Step
@@ -29,6 +36,8 @@ import reference
 TEXTBOOK = "textbook"  # tests/reference.py, eager, float32
 PIXEL_STD, RATE = 0.7, 1e-5
 FORMS = {"float32": torch.float32, "bf16": torch.bfloat16}  # of gqn: the arithmetic
+GRAPH = "graph"  # training steps of gqn in the fastest arithmetic, recorded
+RECORDERS: dict[str, Callable[..., Any]] = {"cuda": CudaRecorder}  # by kind of device
 TOY = {"image_size": 16, "representation_maps": 16, "num_steps": 2, "num_recurrent_maps": 8, "num_canvas_maps": 8}
 
 
@@ -38,6 +47,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add = made.add_argument
     add("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
     add("--representation", help="another than the preset's")
+    add("--size", type=int, metavar="PIXELS", help="side of the images (default: the preset's)")
     add("--unshared", action="store_true", help="a core for every step, not one for all")
     add("--context", type=int, default=5, metavar="M", help="context views (default: %(default)s)")
     add("--rounds", type=int, default=3, help="the forms take turns; medians over rounds (default: %(default)s)")
@@ -54,10 +64,9 @@ class Subject:
 
     def __init__(self, given: argparse.Namespace, batch: int, queries: int = 1):
         torch.set_num_threads(given.threads)
-        options = {"shared_cores": not given.unshared} | (TOY if given.toy else {})
-        if given.representation:
-            options["representation"] = given.representation
-        config = preset(given.preset, **options)
+        devices.check(given.gpu, 1)
+        config = config_of(given)
+        self.optimizer = config.optimizer.name
         self.founding, size = config.model.joint_downsampling, config.data.image_size
         self.representation, self.steps = config.model.representation, config.model.num_steps
         self.device = torch.device("cuda" if given.gpu else "cpu")
@@ -68,9 +77,13 @@ class Subject:
         self.ours = [form for form, dtype in FORMS.items() if dtype == torch.float32 or devices.has_bfloat16(given.gpu)]
         self.forms = [*([TEXTBOOK] if self.representation in reference.REPRESENTATIONS else []), *self.ours]
 
+    def arithmetic(self, form: str) -> str:
+        """In which a form computes: one of `FORMS`."""
+        return {TEXTBOOK: "float32", GRAPH: self.ours[-1]}.get(form, form)
+
     def autocast(self, form: str) -> torch.autocast:
-        """The arithmetic of a form."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=FORMS[form] == torch.bfloat16)
+        """Inside, gqn's form computes in its arithmetic."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.arithmetic(form) == "bf16")
 
     def noise(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(1)
@@ -85,17 +98,22 @@ class Subject:
         )
 
     def step(self, form: str) -> Callable[[], Any]:
-        """A training step of a form: forward, backward, Adam; of gqn's own forms the very one that training takes."""
+        """A training step of a form: forward, backward, update; of gqn's own forms the very one that training takes."""
         if form == TEXTBOOK:
             return self.textbook_step()
-        kind, bf16 = self.device.type, FORMS[form] == torch.bfloat16
+        kind, bf16 = self.device.type, self.arithmetic(form) == "bf16"
         fabric = Fabric(accelerator=kind, devices=1, plugins=[Autocast("bf16-mixed", kind)] if bf16 else [])
-        step = Step(fabric, self.model, optimizers(self.model, "adam", RATE))
+        step: Step | Graphs = Step(fabric, self.model, optimizers(self.model, self.optimizer, RATE))
+        if form == GRAPH:
+            recorder = RECORDERS[kind](self.device, list(self.model.parameters()))
+            step = self.graphs = Graphs(step, recorder, 1, lambda text: print(text, file=sys.stderr))
 
         def take() -> None:
             scenes, queries = self.task.query.frames.shape[:2]
             step(self.task, self.model.noise(scenes, queries, self.noise()), PIXEL_STD, RATE)
 
+        if form == GRAPH:  # the first step is not recorded
+            take()
         return take
 
     def textbook_step(self) -> Callable[[], Any]:
@@ -130,11 +148,10 @@ class Subject:
         for _ in range(rounds):
             for name, work in works.items():
                 taken[name].append(self.seconds(lambda work=work: [work() for _ in range(calls)]) / calls)
-        return {name: statistics.median(times) for name, times in taken.items()}
+        return {name: statistics.median(times) for name, times in taken.items() if times}
 
     def peak_memory(self, work: Callable[[], Any]) -> int:
-        """MB that are allocated at most during a call, beyond what was before (weights, Adam's state)."""
-        work()
+        """MB allocated at most during a call that is not the first, beyond what was before (weights, Adam's state)."""
         for parameter in self.model.parameters():
             parameter.grad = None
         if self.device.type == "cuda":
@@ -156,22 +173,89 @@ class Subject:
         """FLOP per second of the machine's best matrix work: a large product, or a convolution like the paper's."""
         n = 8192 if self.device.type == "cuda" else 1024
         a = torch.randn(n, n, device=self.device, dtype=dtype)
-        x = torch.randn(32, 128, 16, 16, device=self.device, dtype=dtype)
+        images = 32 if self.device.type == "cuda" else 4
+        x = torch.randn(images, 128, 16, 16, device=self.device, dtype=dtype)
         w = torch.randn(512, 128, 5, 5, device=self.device, dtype=dtype)
-        with torch.no_grad():
-            works = {2 * n**3: lambda: a @ a, 2 * 32 * 256 * w.numel(): lambda: torch.conv2d(x, w, padding=2)}
-            rates = []
-            for flop, work in works.items():
-                [work() for _ in range(3)]
-                rates += [5 * flop / self.seconds(lambda work=work: [work() for _ in range(5)]) for _ in range(3)]
-        return max(rates)
+        with torch.no_grad(), devices.searching():
+            of_product = 2 * n**3 / self.fastest(lambda: a @ a)
+            of_convolution = 2 * images * 256 * w.numel() / self.fastest(lambda: torch.conv2d(x, w, padding=2))
+        return max(of_product, of_convolution)
+
+    def best_copy(self) -> float:
+        """Bytes per second, read and written, of a copy that no cache can hold."""
+        a = torch.ones(2**30 if self.device.type == "cuda" else 2**28, dtype=torch.uint8, device=self.device)
+        b = torch.empty_like(a)
+        return 2 * len(a) / self.fastest(lambda: b.copy_(a))
+
+    def fastest(self, work: Callable[[], Any]) -> float:
+        """Seconds of a call, at best."""
+        [work() for _ in range(3)]
+        return min(self.seconds(lambda: [work() for _ in range(5)]) / 5 for _ in range(3))
 
 
-def flop(work: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix work in a call, counted."""
-    with FlopCounterMode(display=False) as counter:
+class Counted(TorchDispatchMode):
+    """Counts what a GPU launches at least for the operations inside, and the bytes of their inputs and outputs.
+
+    Operations that only look at memory in another way launch nothing. A GPU launches more where an operation takes
+    several kernels: of 1,904 that a profiler saw in a step, 1,608 are counted so.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches = self.bytes = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        given, made = tensors((args, kwargs)), tensors(out)
+        known = {memory(x) for x in given}
+        written = function._schema.is_mutable or any(memory(x) not in known for x in made)
+        if written and "empty" not in function._schema.name:
+            self.launches += launches(function, args)
+            self.bytes += moved(given + made)
+        return out
+
+    @contextmanager
+    def with_kernels(self) -> Iterator[None]:
+        """Inside, the kernels of the package's own count too, which are no operations of PyTorch."""
+        launch = kernels._launch
+
+        def counted(kernel: Any, *given: Any) -> None:
+            self.launches += 1
+            self.bytes += moved(tensors(given))
+            launch(kernel, *given)
+
+        with patch.object(kernels, "_launch", counted), self:
+            yield
+
+
+def launches(function: Any, args: Any) -> int:
+    """The kernels that an operation takes at least: of a convolution, also for its bias, and for each gradient."""
+    if function is torch.ops.aten.convolution_backward.default:
+        return sum(args[-1])
+    return 1 + (function is torch.ops.aten.convolution.default and args[2] is not None)
+
+
+def tensors(values: Any) -> list[Tensor]:
+    """All tensors among nested values."""
+    return [x for x in tree_leaves(values) if isinstance(x, Tensor)]
+
+
+def memory(x: Tensor) -> int:
+    """Which memory a tensor looks at."""
+    return x.untyped_storage()._cdata
+
+
+def moved(values: list[Tensor]) -> int:
+    """Bytes of tensors; where one repeats its values, those that are there."""
+    return sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in values)
+
+
+def count(work: Callable[[], Any]) -> tuple[int, int, int]:
+    """Of a call, counted: floating-point operations of its matrix work, launches, bytes read and written."""
+    counted = Counted()
+    with FlopCounterMode(display=False) as flop, counted.with_kernels():
         work()
-    return counter.get_total_flops()
+    return flop.get_total_flops(), counted.launches, counted.bytes
 
 
 def made_up(batch: int, context: int, queries: int, size: int) -> Task:
@@ -202,9 +286,18 @@ def tell(figures: dict[str, Any], path: Path | None) -> None:
         path.write_text(text + "\n")
 
 
+def config_of(given: argparse.Namespace) -> Config:
+    """Of the model that is measured."""
+    options = {"shared_cores": not given.unshared} | (TOY if given.toy else {})
+    asked = {"representation": given.representation, "image_size": given.size}
+    return preset(given.preset, **options | {name: value for name, value in asked.items() if value})
+
+
 def described(given: argparse.Namespace) -> dict[str, Any]:
     """What is measured, and on what."""
-    config = preset(given.preset)
-    cores = "unshared" if given.unshared else "shared"
-    model = f"{given.preset}, {given.representation or config.model.representation}, {cores} cores{', toy' * given.toy}"
+    config = config_of(given)
+    model = (
+        f"{given.preset}, {config.model.representation}, {'unshared' if given.unshared else 'shared'} cores, "
+        f"{config.data.image_size} px, {config.optimizer.name}{', toy' * given.toy}"
+    )
     return {"machine": machine(given), "torch": torch.__version__, "model": model, "context_views": given.context}

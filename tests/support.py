@@ -24,7 +24,11 @@ from gqn.objective import Gaussian, Prediction
 from gqn.runtime.content import masked_crc32c
 from gqn.views import Cameras, Task, Views
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+def needs_gpu(test):
+    """Marks a test that needs a GPU: `pytest -m gpu` selects it, and without one it is skipped."""
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")(test))
+
 
 TOY = configs.preset(
     "founding",

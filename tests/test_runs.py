@@ -1,10 +1,13 @@
-"""RESULTS.md is what its script writes, and a row comes out again."""
+"""RESULTS.md is what its script writes, and a row comes out again. The scripts for a GPU keep what they find."""
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -83,3 +86,66 @@ def test_a_row_comes_out_again_but_for_what_is_wrong(run, kept, monkeypatch, cap
 def test_results_md_is_what_the_script_writes():
     evaluations = {path.stem: results.load(path) for path in sorted((RUNS / "results").glob("*.json"))}
     assert (RUNS.parent / "RESULTS.md").read_text() == results.written(evaluations)
+
+
+def shell(name, *arguments, **environment):
+    """A script of the shell, with this Python."""
+    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(
+        [RUNS / f"{name}.sh", *arguments], capture_output=True, text=True, timeout=200, env=environment
+    )
+
+
+@pytest.mark.parametrize("name", ["gpu", "founding"])
+def test_scripts_are_shell(name):
+    subprocess.run(["bash", "-n", RUNS / f"{name}.sh"], check=True)
+
+
+def test_a_failing_part_is_named_and_the_next_runs(tmp_path):
+    said = shell("gpu", "--dry", PYTHON="false", PARTS="tests tasks", OUT=str(tmp_path))
+    assert said.returncode == 1
+    lines = (tmp_path / "summary.txt").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["tests: FAILED with 1", "tasks: FAILED with 1"]
+    with tarfile.open(tmp_path / "results.tar.gz") as packed:
+        assert {"results/tests.log", "results/tasks.log"} <= set(packed.getnames())
+
+
+def test_parts_that_no_time_is_left_for_are_named(tmp_path):
+    said = shell("gpu", "--dry", SECONDS_PARTS="0", PARTS="tests", OUT=str(tmp_path))
+    assert said.returncode == 1 and "tests: FAILED, as there is no time left" in said.stdout
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory):
+    """A short founding run, at toy size, and the folder that its parts were left in."""
+    place = tmp_path_factory.mktemp("slice")
+    said = shell("founding", "100", "-t", "4", "-f", "2", DRY="1", LOGDIR=str(place / "log"), OUT=str(place / "parts"))
+    assert said.returncode == 0, said.stderr
+    (run,) = (place / "log").glob("founding-*")
+    assert said.stdout.splitlines()[-1].startswith(f"{run.name}: 4 samples, MSE 0.")
+    return run, place / "parts"
+
+
+def test_the_founding_run_goes_on_from_its_parts_on_another_machine(sliced, tmp_path):
+    run, parts = sliced
+    there = {"DRY": "1", "LOGDIR": str(tmp_path / "log"), "OUT": str(tmp_path / "parts"), "FROM": str(parts)}
+    said = shell("founding", "100", "-t", "8", "-f", "2", **there)
+    assert said.returncode == 0, said.stderr
+    assert "going on after step 2 of 4" in said.stdout
+    assert said.stdout.splitlines()[-1].startswith(f"{run.name}: 8 samples, MSE 0.")
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"founding.sha256", "founding.tar.gz.part-aa"}
+
+
+@pytest.mark.parametrize("harm", ["damage", "remove", "forget"])
+def test_a_part_that_is_damaged_or_missing_is_refused(sliced, tmp_path, harm):
+    parts = shutil.copytree(sliced[1], tmp_path / "parts")
+    if harm == "damage":
+        with open(parts / "founding.tar.gz.part-aa", "r+b") as file:
+            file.seek(1000)
+            file.write(b"damage")
+    else:
+        (parts / ("founding.tar.gz.part-aa" if harm == "remove" else "founding.sha256")).unlink()
+    said = shell("founding", "100", DRY="1", LOGDIR=str(tmp_path / "log"), OUT=str(parts))
+    assert said.returncode == 1 and said.stdout == ""
+    (line,) = said.stderr.splitlines()
+    assert "is damaged or missing" in line and not (tmp_path / "log").exists()
