@@ -11,7 +11,7 @@ from gqn.errors import BadInput
 
 
 def data(argv: list[str]) -> int:
-    """`gqn data download | render | export | info | verify`: files of scenes, in the released format."""
+    """`gqn data download | render | export | import | info | verify`: files of scenes, in the released format."""
     parser = Parser("gqn data", description="Files of scenes, in the released format.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -36,6 +36,24 @@ def data(argv: list[str]) -> int:
     add.add_argument("--data", required=True, metavar="DIR", help="folder with the dataset's files, as of gqn train")
     add.add_argument("--scenes", type=positive, metavar="N", help="training scenes (default: all)")
     _add_export(add)
+
+    add = commands.add_parser(
+        "import",
+        help="write scenes of other ports' files to files in the released format",
+        description="Write the scenes of other ports' files (*.pt.gz and *.pt of torch.save, and *.tfrecord.gz) to "
+        "DIR/DATASET/{train,test}/*.tfrecord, in the released format. Nothing in a file is executed. The same command "
+        "goes on after a stop.",
+    )
+    add.set_defaults(run=_import)
+    add.add_argument("src", type=Path, metavar="SRC", help="a file, or a folder with some at any depth")
+    add.add_argument("--name", required=True, metavar="DATASET", help="dataset, by its released name")
+    add.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder in which to make the dataset's folder"
+    )
+    add.add_argument("--split", choices=("train", "test"), help="split of the files in no folder train or test")
+    add.add_argument("--scenes-per-file", type=positive, metavar="F", help="default: 15,000 views' worth")
+    add.add_argument("--workers", type=whole, metavar="W", help="processes (default: one per core; 0: this one)")
+    add.add_argument("--skip-damaged", action="store_true", help="leave out files that cannot be read, and count them")
 
     add = commands.add_parser(
         "download",
@@ -141,6 +159,28 @@ def _export(given: argparse.Namespace) -> int:
         data=given.data,
     )
     say(f"done: {folder} (next: gqn data info {folder})")
+    return 0
+
+
+def _import(given: argparse.Namespace) -> int:
+    from gqn.data.files.conversion import convert
+    from gqn.runtime.console import say
+
+    done = convert(
+        given.src,
+        given.name,
+        given.out,
+        given.split,
+        scenes_per_file=given.scenes_per_file,
+        workers=_workers(given),
+        skip_damaged=given.skip_damaged,
+    )
+    splits = " and ".join(f"{number} of {split}" for split, number in done.scenes.items() if number)
+    say(f"{sum(done.scenes.values())} scenes ({splits}), {done.views} views, {done.files} files")
+    for number, why in ((done.damaged, "damaged"), (done.doubled, "gzipped that are there unpacked, too")):
+        if number:
+            say(f"left out: {number} files, {why}")
+    say(f"done: {done.folder} (next: gqn data info {done.folder}; gqn train --data {given.out} -d {given.name})")
     return 0
 
 

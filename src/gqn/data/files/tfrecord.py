@@ -37,7 +37,7 @@ HEAD, TAIL = 12, 4  # bytes of a record before and after its payload
 LARGEST = 2**28  # bytes; a larger payload is not a scene
 VERSION = 1  # of the index files
 LONG = 10**8  # bytes; a message is shown while a gzip file of at least this size is unpacked
-OTHERS = "gqn does not read that but TFRecord files, and docs/data.md says how to write them"
+OTHERS = "gqn reads TFRecord files: gqn data import makes them of other ports', docs/data.md of your own"
 
 Offsets = NDArray[np.int64]
 
@@ -148,7 +148,7 @@ def scan(path: Path, upto_damage: bool = False) -> File:
                 raise Damaged(f"{path} is empty: fetch or render it again")
             while at < state[0]:
                 head = _read_at(file.fileno(), HEAD, at)
-                if reason := _bad_head(head, state[0] - at):
+                if reason := bad_head(head, state[0] - at):
                     if upto_damage:
                         break
                     if at == 0 and (other := content.mistaken(plain, content.TFRECORD, OTHERS)):
@@ -219,7 +219,7 @@ def _read_at(handle: int, size: int, at: int) -> bytes:
     return os.read(handle, size)
 
 
-def _bad_head(head: bytes, left: int) -> str | None:
+def bad_head(head: bytes, left: int) -> str | None:
     """Why a record that begins with `head`, `left` bytes before the end of the file, cannot be used; None if it can."""
     if len(head) < HEAD:
         return "the file ends within it"
