@@ -274,7 +274,7 @@ class Place:
     deterministic: bool = False
     """On GPU, use only algorithms that give the same bits each time, so that a resumed run does too. Slower."""
     workers: int | None = None
-    """Processes per device that prepare batches in advance; 0: the training process does. None: 1, on GPU one per core."""
+    """Processes per device that prepare batches ahead; 0: the training process does. None: 1, on GPU one per core."""
     skip_damaged: bool = False
     """Report damaged scenes of files and use the next scene instead; without this, the first one stops the run."""
     cache_gb: float = 20.0
