@@ -9,6 +9,7 @@ What to expect: where no view has looked, samples guess; the spread shrinks and 
 must have been trained to draw the map (`gqn train demo -d mazes --query overhead`).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from gqn.figures import drawing, heldout
 from gqn.figures.drawing import Group
 from gqn.metrics import statistics
 from gqn.models import Model
+from gqn.views import Cameras
 
 Arrays = dict[str, NDArray[Any]]
 SUBJECT = "run"
@@ -33,7 +35,7 @@ ERRORS = {"rmse_sample": "RMSE of a sample", "rmse_mean": "RMSE of their mean", 
 def compute(config: Config, model: Model, scene: int = 0, scenes: int = 100, samples: int = 8) -> Arrays:
     """The map of scene number `scene` after each of K views, and errors over `scenes` mazes from that number on.
 
-    `views` (K, H, W, 3), `truth` (H, W, 3), `samples` (K, S, H, W, 3); `place` (K, 2): x, y of the cameras in -1..1;
+    `views` (K, H, W, 3), `truth` (H, W, 3), `samples` (K, S, H, W, 3); `place` (K, 2): of the cameras, see `places`;
     `rmse_sample`, `rmse_mean` and `spread` (N, K); `rmse_floor` (N,): of the mean map. Errors are on 0-255.
 
     BadInput if the run was not trained to draw maps.
@@ -56,12 +58,19 @@ def compute(config: Config, model: Model, scene: int = 0, scenes: int = 100, sam
         errors["spread"].append(255 * statistics.spread(drawn, 1).flatten(1).mean(1).numpy())
     return {
         "views": drawing.images(task.context.frames[0]),
-        "place": task.context.cameras.pose[0, :, :2].numpy(),
+        "place": places(task.context.cameras[0], task.query.cameras[0]),
         "truth": drawing.images(truth[0]),
         "samples": np.stack(first),
         "rmse_floor": 255 * statistics.rmse(truth.mean(0), truth).numpy(),
         **{name: np.stack(values, 1) for name, values in errors.items()},
     }
+
+
+def places(cameras: Cameras, above: Cameras) -> NDArray[np.floating]:
+    """Where cameras (K,) are in the picture of the camera (1,) above them: (K, 2) in -1..1, x right and y up."""
+    world = above.matrix()[0]
+    x, y, ahead = ((cameras.position() - world[:3, 3]) @ world[:3, :3]).numpy().T
+    return np.stack([x, -y], 1) / (ahead * math.tan(math.radians(above.fov) / 2))[:, None]
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """The renderer that all scene families share: analytic shapes, one ray per pixel, plain scalar code.
 
-A family describes a scene as a `World` (named tuples of arrays and numbers) and calls `render` or `inspect`. World and
-cameras follow the conventions of `gqn.views`: z up; a camera looks along (cos yaw cos pitch, -sin yaw cos pitch,
-sin pitch).
+A family describes a scene as a `World` (named tuples of arrays and numbers), z up, and calls `render` or `inspect`.
 
 All compiled code is in this file, because numba's cache only notices changes in the file of the called function.
 Kernels use one thread and release the GIL; callers may run them in parallel, in threads or forked workers.
@@ -12,6 +10,7 @@ import math
 import multiprocessing
 import os
 import sys
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, cast
 
@@ -19,6 +18,8 @@ import numpy as np
 from numba import njit
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
+
+from gqn.views import Cameras
 
 # Shapes. Each lies in a box of half-sizes (a, b, c) around its centre, with its axis along local z.
 BOX = 0
@@ -35,8 +36,6 @@ FLOOR = -2
 WALL = -3  # -3, -4, -5, -6: walls that face +x, -x, +y, -y
 TOP = -7  # the top of a wall, seen from above
 
-OPEN = -1  # a grid cell without a wall
-
 
 class Objects(NamedTuple):
     """N solids, each with its own local frame: local = axes @ (point - centre)."""
@@ -49,20 +48,23 @@ class Objects(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A floor at z = 0 with walls on some cells of a square grid, centred on the origin; all border cells are walls.
+    """A floor at z = 0 and solid cells of a square grid, centred on the origin; all border cells are solid.
 
     A texture is a pattern that is multiplied by an albedo; see `pyramid`.
     """
 
-    wall: NDArray[np.int64]  # (rows along y, columns along x): texture of the cell's walls, or OPEN
+    solid: NDArray[np.bool_]  # (rows along y, columns along x)
+    wall: NDArray[np.int64]  # (rows, columns): texture of the walls around an open cell, and of a solid cell's top
     floor: NDArray[np.int64]  # (rows, columns): texture of the cell's floor
     textures: NDArray[np.float32]  # (T, texels, 3)
+    texels: int  # side of the textures' finest level, a power of 2
     wall_colour: tuple[float, float, float]
     floor_colour: tuple[float, float, float]
     cell: float  # side of a cell
     height: float  # of the walls; a texture covers it once
     along_wall: float  # textures per metre along a wall
     on_floor: float  # textures per metre on the floor, in both directions
+    mirrored: bool  # whether walls that face each other show mirrored pictures, else the same
 
 
 class Light(NamedTuple):
@@ -102,11 +104,8 @@ class Camera(NamedTuple):
     y: float
 
 
-TEXELS = 256  # side of a texture's finest level
-
-
 def pyramid(patterns: list[NDArray[np.floating]]) -> NDArray[np.float32]:
-    """Textures (T, texels, 3) from patterns (TEXELS, TEXELS, 3), whose row 0 is the foot of a wall.
+    """Textures (T, texels, 3) from patterns (side, side, 3), whose row 0 is the foot of a wall.
 
     A texture is a mipmap: the pattern, then its means over 2x2, 4x4, ... texels, down to a single texel.
     """
@@ -123,25 +122,26 @@ def pyramid(patterns: list[NDArray[np.floating]]) -> NDArray[np.float32]:
 def no_grid() -> Grid:
     """A grid with neither floor nor walls."""
     none = np.zeros((0, 0), np.int64)
-    return Grid(none, none, np.zeros((0, 0, 3), np.float32), (0.0,) * 3, (0.0,) * 3, 1.0, 0.0, 0.0, 0.0)
+    textures = np.zeros((0, 0, 3), np.float32)
+    return Grid(none > 0, none, none, textures, 1, (0.0,) * 3, (0.0,) * 3, 1.0, 0.0, 0.0, 0.0, False)
 
 
 def render(
     world: World,
-    pose: NDArray[np.float32],
-    fov: float,
+    cameras: Cameras,
     size: int,
+    unit: float = 1.0,
     antialias: bool = False,
     blur: float = 0.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> NDArray[np.uint8]:
-    """Pictures (K, 3, size, size) from K poses (x, y, z, yaw, pitch).
+    """Pictures (K, 3, size, size) of cameras (K,); a unit of their positions is so many units of the world.
 
     With `antialias`, a pixel at an edge (of an object, a face or a shadow) is the mean of five rays; textures are
     always filtered. `blur` is the sigma of a final three-tap Gaussian blur, and `shift` moves the image right and down;
     both are in pixels.
     """
-    frames = np.empty((len(pose), 3, size, size), np.uint8)
+    frames = np.empty((len(cameras.pose), 3, size, size), np.uint8)
     buffers = (
         np.empty((len(world.objects.shape) + 1, 4)),  # bounds of the objects, seen from the camera
         np.empty((len(world.objects.shape) + 1, 4)),  # the same, seen from the lamp
@@ -150,23 +150,34 @@ def render(
         np.empty((size, size)),  # marks
         np.empty((size, size), np.int64),  # ids
     )
-    _render(world, pose, focal_length(fov, size), shift, antialias, blur, buffers, frames)
+    places = _placed(cameras, unit)
+    _render(world, places, focal_length(cameras.fov, size), shift, antialias, blur, buffers, frames)
     return frames
 
 
 def inspect(
     world: World,
-    pose: NDArray[np.float32],
-    fov: float,
+    cameras: Cameras,
     size: int,
+    unit: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """What is seen at the pixel centres: depth along the camera axis (inf: nothing) and id, each (K, size, size)."""
-    depth = np.empty((len(pose), size, size), np.float32)
-    ids = np.empty((len(pose), size, size), np.int32)
+    """What is seen at the pixel centres: depth along the camera axis (inf: nothing) and id, each (K, size, size).
+
+    Depths are in units of the cameras' positions, one of which is `unit` units of the world.
+    """
+    depth = np.empty((len(cameras.pose), size, size), np.float32)
+    ids = np.empty((len(cameras.pose), size, size), np.int32)
     bounds = np.empty((len(world.objects.shape) + 1, 4))
-    _inspect(world, pose, focal_length(fov, size), shift, bounds, depth, ids)
-    return depth, ids
+    _inspect(world, _placed(cameras, unit), focal_length(cameras.fov, size), shift, bounds, depth, ids)
+    return depth / np.float32(unit), ids
+
+
+def _placed(cameras: Cameras, unit: float) -> NDArray[np.float64]:
+    """Camera to world, (K, 4, 4), in units of the world."""
+    places = replace(cameras, pose=cameras.pose.double()).matrix().numpy()
+    places[:, :3, 3] *= unit
+    return places
 
 
 def focal_length(fov: float, size: int) -> float:
@@ -500,7 +511,7 @@ def _normal(objects, i, point):
 @_compiled
 def _hit_grid(grid, o, d):
     """Follow the ray from cell to cell until it hits a floor or wall; returns distance and id."""
-    rows, columns = grid.wall.shape
+    rows, columns = grid.solid.shape
     x, y = o[0] / grid.cell + columns / 2, o[1] / grid.cell + rows / 2
     column, row = min(max(int(x), 1), columns - 2), min(max(int(y), 1), rows - 2)  # clamped to inside the border
     step_x, step_y = (1 if d[0] > 0 else -1), (1 if d[1] > 0 else -1)
@@ -512,7 +523,7 @@ def _hit_grid(grid, o, d):
     t, face = 0.0, 0
     while 0 <= row < rows and 0 <= column < columns:
         leave = min(leave_x, leave_y)
-        if grid.wall[row, column] == OPEN:
+        if not grid.solid[row, column]:
             if floor <= leave:
                 return floor, FLOOR
         elif t > 0 and o[2] + t * d[2] <= grid.height:
@@ -528,13 +539,13 @@ def _hit_grid(grid, o, d):
 
 
 @_compiled
-def _texture(textures, k, u, v, area):
+def _texture(grid, k, u, v, area):
     """Texture k at (u, v), averaged over about `area`, as a fraction of the texture.
 
     Bilinear in the level with texels of about this size. The texture repeats in u and v, but is interpolated across the
     border only in u.
     """
-    side, first, texels = TEXELS, 0, area * TEXELS * TEXELS
+    side, first, texels = grid.texels, 0, area * grid.texels * grid.texels
     while texels > 2 and side > 1:
         first, side, texels = first + side * side, side // 2, texels / 4
     x, y = (u - math.floor(u)) * side - 0.5, min(max((v - math.floor(v)) * side - 0.5, 0.0), side - 1.0)
@@ -544,7 +555,7 @@ def _texture(textures, k, u, v, area):
     r0, r1 = first + low * side, first + min(low + 1, side - 1) * side
     w00, w10, w01, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
     i00, i10, i01, i11 = r0 + c0, r0 + c1, r1 + c0, r1 + c1
-    t = textures
+    t = grid.textures
     return (
         w00 * t[k, i00, 0] + w10 * t[k, i10, 0] + w01 * t[k, i01, 0] + w11 * t[k, i11, 0],
         w00 * t[k, i00, 1] + w10 * t[k, i10, 1] + w01 * t[k, i01, 1] + w11 * t[k, i11, 1],
@@ -570,20 +581,22 @@ def _surface(world, camera, direction, t, i, point):
     slant = abs(_dot(normal, direction)) / math.sqrt(_dot(direction, direction))
     area = 0.4 * (t / camera.focal) ** 2 / max(slant, 0.01)
     rows, columns = grid.wall.shape
-    # The cell that was hit is half a cell behind the point for a wall, and at the point for a floor or top.
-    column = int(point[0] / grid.cell + columns / 2 - 0.5 * normal[0])
-    row = int(point[1] / grid.cell + rows / 2 - 0.5 * normal[1])
+    # The cell that counts is half a cell in front of the point for a wall, and at the point for a floor or top.
+    column = int(point[0] / grid.cell + columns / 2 + 0.5 * normal[0])
+    row = int(point[1] / grid.cell + rows / 2 + 0.5 * normal[1])
     if i == TOP:  # the mean of the wall's texture
         k, last, b = grid.wall[row, column], grid.textures.shape[1] - 1, grid.wall_colour
         pattern = (grid.textures[k, last, 0], grid.textures[k, last, 1], grid.textures[k, last, 2])
     elif i == FLOOR:
         scale, b = grid.on_floor, grid.floor_colour
         u, v = point[0] * scale, point[1] * scale
-        pattern = _texture(grid.textures, grid.floor[row, column], u, v, area * scale * scale)
+        pattern = _texture(grid, grid.floor[row, column], u, v, area * scale * scale)
     else:
         scale, b = grid.along_wall, grid.wall_colour
         u, v = (normal[0] * point[1] - normal[1] * point[0]) * scale, point[2] / grid.height
-        pattern = _texture(grid.textures, grid.wall[row, column], u, v, area * scale / grid.height)
+        if grid.mirrored and normal[0] > normal[1]:
+            u = -u
+        pattern = _texture(grid, grid.wall[row, column], u, v, area * scale / grid.height)
     return normal, (b[0] * pattern[0], b[1] * pattern[1], b[2] * pattern[2])
 
 
@@ -621,13 +634,13 @@ def _radiance(world, lamp, shadows, camera, direction, t, i):
 
 
 @_compiled
-def _camera(x, y, z, yaw, pitch, focal, shift, size):
-    sy, cy, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
+def _camera(place, focal, shift, size):
+    """A camera, of its matrix to the world (4, 4)."""
     return Camera(
-        (float(x), float(y), float(z)),
-        (cy * cp, -sy * cp, sp),
-        (-sy, -cy, 0.0),
-        (cy * sp, -sy * sp, -cp),
+        (place[0, 3], place[1, 3], place[2, 3]),
+        (place[0, 2], place[1, 2], place[2, 2]),
+        (place[0, 0], place[1, 0], place[2, 0]),
+        (place[0, 1], place[1, 1], place[2, 1]),
         focal,
         size / 2 + shift[0],
         size / 2 + shift[1],
@@ -638,7 +651,12 @@ def _camera(x, y, z, yaw, pitch, focal, shift, size):
 def _lamp_as_camera(light):
     """A camera at the lamp, looking at the origin, with a focal length of 1: what it sees is lit."""
     x, y, z = light.at
-    return _camera(x, y, z, math.atan2(y, -x), -math.atan2(z, math.hypot(x, y)), 1.0, (0.0, 0.0), 0)
+    aside, distance = math.hypot(x, y), math.sqrt(x * x + y * y + z * z)
+    ahead = (-x / aside, -y / aside) if aside > 0 else (1.0, 0.0)
+    level, fall = aside / distance, -z / distance
+    forward = (ahead[0] * level, ahead[1] * level, fall)
+    down = (ahead[0] * fall, ahead[1] * fall, -level)
+    return Camera((float(x), float(y), float(z)), forward, (ahead[1], -ahead[0], 0.0), down, 1.0, 0.0, 0.0)
 
 
 @_compiled
@@ -741,13 +759,13 @@ def _blur(image, sigma, scratch):
 
 
 @_compiled
-def _render(world, pose, focal, shift, antialias, blur, buffers, frames):
+def _render(world, places, focal, shift, antialias, blur, buffers, frames):
     size = frames.shape[2]
     bounds, shadows, image, scratch, marks, ids = buffers
     lamp = _lamp_as_camera(world.light)
     _find_bounds(world.objects, lamp, shadows)
-    for view in range(len(pose)):
-        camera = _camera(pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size)
+    for view in range(len(places)):
+        camera = _camera(places[view], focal, shift, size)
         _find_bounds(world.objects, camera, bounds)
         for row in range(size):
             for column in range(size):
@@ -773,10 +791,10 @@ def _render(world, pose, focal, shift, antialias, blur, buffers, frames):
 
 
 @_compiled
-def _inspect(world, pose, focal, shift, bounds, depth, ids):
+def _inspect(world, places, focal, shift, bounds, depth, ids):
     size = depth.shape[1]
-    for view in range(len(pose)):
-        camera = _camera(pose[view, 0], pose[view, 1], pose[view, 2], pose[view, 3], pose[view, 4], focal, shift, size)
+    for view in range(len(places)):
+        camera = _camera(places[view], focal, shift, size)
         _find_bounds(world.objects, camera, bounds)
         for row in range(size):
             for column in range(size):

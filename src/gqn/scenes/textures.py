@@ -10,9 +10,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gqn.scenes.raycast import OPEN, TEXELS, Grid, pyramid
+from gqn.scenes.raycast import Grid, pyramid
 
 Pattern = NDArray[np.float64]
+
+TEXELS = 256  # side of a pattern
 
 # The released rooms: albedo of five walls and three floors, measured on genuine frames.
 WALLS = {
@@ -37,18 +39,21 @@ def room(rng: np.random.Generator) -> tuple[str, str]:
 
 def walled_square(wall: str, floor: str, half: float, height: float) -> Grid:
     """A released room: a square floor within |x|, |y| < half, and walls around it."""
-    cells = np.full((3, 3), list(WALLS).index(wall))
-    cells[1, 1] = OPEN
+    solid = np.ones((3, 3), bool)
+    solid[1, 1] = False
     return Grid(
-        wall=cells,
+        solid=solid,
+        wall=np.full((3, 3), list(WALLS).index(wall)),
         floor=np.full((3, 3), len(WALLS) + list(FLOORS).index(floor)),
         textures=_rooms(),
+        texels=TEXELS,
         wall_colour=WALLS[wall],
         floor_colour=FLOORS[floor],
         cell=2 * half,
         height=height,
         along_wall=3 / (2 * half),
         on_floor=1 / half,
+        mirrored=False,
     )
 
 
@@ -58,28 +63,6 @@ def _rooms() -> NDArray[np.float32]:
     walls = [circuit(1), circuit(2, 0.7), circuit(3, 1.4), discs(), blotches(4)]
     return pyramid([*walls, paving(5), paving(6), paving(7)])
 
-
-@cache
-def mazes() -> NDArray[np.float32]:
-    """Textures of MAZE_WALLS walls, then of MAZE_FLOORS floors; their patterns include the colours."""
-    walls = [
-        bricks(11, (0.75, 0.36, 0.27), 8, 4),
-        bricks(12, (0.62, 0.62, 0.58), 4, 2),
-        bricks(13, (0.86, 0.72, 0.4), 6, 3),
-        bricks(14, (0.36, 0.5, 0.72), 3, 3),
-        bricks(15, (0.42, 0.62, 0.38), 5, 2),
-        bricks(16, (0.66, 0.42, 0.66), 2, 4),
-    ]
-    floors = [
-        checks(21, (0.5, 0.48, 0.45), (0.62, 0.6, 0.57), 4),
-        checks(22, (0.45, 0.3, 0.2), (0.55, 0.38, 0.26), 8),
-        checks(23, (0.3, 0.42, 0.5), (0.55, 0.6, 0.62), 2),
-        checks(24, (0.55, 0.5, 0.3), (0.45, 0.42, 0.26), 6),
-    ]
-    return pyramid([*walls, *floors])
-
-
-MAZE_WALLS, MAZE_FLOORS = 6, 4
 
 Y, X = (np.mgrid[:TEXELS, :TEXELS] + 0.5) / TEXELS
 
@@ -147,25 +130,6 @@ def _skirted(shade: NDArray[np.float64], band: float, foot: float, top: float) -
     shade[Y < 0.04] = foot
     shade[Y > 0.95] *= top
     return shade[..., None].repeat(3, -1)
-
-
-def bricks(seed: int, colour: tuple[float, float, float], rows: int, columns: int) -> Pattern:
-    """A wall of bricks of slightly different shades, with mortar; every other row is shifted by half a brick."""
-    rng = np.random.default_rng(seed)
-    course = np.floor(Y * rows).astype(int)
-    along = (X * columns + 0.5 * (course % 2)) % columns
-    stone = np.floor(along).astype(int)
-    shade = rng.uniform(0.8, 1.15, (rows, columns))[course, stone] * (1 + 0.05 * clouds(rng, 0.01))
-    gap_y, gap_x = np.minimum(Y * rows % 1, -Y * rows % 1) / rows, np.minimum(along % 1, -along % 1) / columns
-    mortar = np.clip(1.5 - np.minimum(gap_x, gap_y) / 0.008, 0, 1)[..., None]
-    return shade[..., None] * np.array(colour) * (1 - mortar) + np.mean(colour) * 0.75 * mortar
-
-
-def checks(seed: int, one: tuple[float, float, float], other: tuple[float, float, float], tiles: int) -> Pattern:
-    """A chequered floor of two colours with slight wear; `tiles` per side must be even."""
-    even = ((np.floor(X * tiles) + np.floor(Y * tiles)) % 2 == 0)[..., None]
-    worn = 1 + 0.06 * clouds(np.random.default_rng(seed), 0.03)
-    return np.where(even, one, other) * worn[..., None]
 
 
 def clouds(rng: np.random.Generator, scale: float) -> Pattern:
