@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gqn.errors import BadInput
-from gqn.views import BEYOND, Cameras, Views, check_range
+from gqn.views import BEYOND, Cameras, Convention, Views, check_range
 from support import made_up
 
 
@@ -28,6 +28,23 @@ def test_axes():
     torch.testing.assert_close(turned, torch.tensor([0.0, -1, 0]), atol=1e-6, rtol=0)
     raised = Cameras(torch.tensor([0, 0, 0, 0, math.pi / 4])).matrix()[:3, 2]
     assert raised[2] > 0.7
+
+
+@pytest.mark.parametrize("clockwise", [True, False])
+def test_a_convention_says_how_yaw_turns_and_where_the_eye_is(clockwise):
+    convention = Convention(clockwise, eye=0.25)
+    pose = torch.tensor([[1.0, 2, 0, 0.3, 0.2], [0, 0, 0.5, -2.0, -0.4]])
+    matrix = Cameras(pose, convention=convention).matrix()
+    angle = torch.atan2(matrix[:, 1, 2], matrix[:, 0, 2])  # anticlockwise
+    torch.testing.assert_close(angle, -pose[:, 3] if clockwise else pose[:, 3])
+    torch.testing.assert_close(matrix[:, 2, 2], pose[:, 4].sin())
+    torch.testing.assert_close(matrix[:, :3, 3], torch.tensor([[1.0, 2, 0.25], [0, 0, 0.75]]))
+    torch.testing.assert_close(torch.linalg.det(matrix[:, :3, :3]), torch.ones(2))
+    assert torch.equal(Cameras(pose, convention=convention).rays(2, 2)[0], matrix[:, :3, 3])
+    for yaw in (0.3, -2.0, 3.0):
+        assert convention.yaw(*convention.along(yaw)) == pytest.approx(yaw)
+    mirrored = Cameras(pose * torch.tensor([1, -1, 1, 1, 1]), convention=Convention(not clockwise, 0.25)).matrix()
+    torch.testing.assert_close(mirrored[:, :3, 2] * torch.tensor([1, -1, 1]), matrix[:, :3, 2])
 
 
 def test_matrix_is_a_rotation_and_rays_are_unit_vectors_around_its_axis():

@@ -1,16 +1,15 @@
 """Posed images: cameras, views and tasks, the data types that the whole package uses for scenes.
 
-Conventions of all datasets, checked by tests: right-handed world, z up, angles in radians. Yaw turns
-clockwise seen from above and positive pitch looks up, so that a camera looks along
-(cos yaw cos pitch, -sin yaw cos pitch, sin pitch); there is no roll. These are the conventions of the released files,
-measured on Shepard-Metzler, whose cameras stand at -10/3 times that direction and so face the origin. In the released
-files of rooms_ring_camera and mazes yaw turns the other way; this package does not correct for that.
+Conventions of all datasets, checked by tests: right-handed world, z up, angles in radians, and no roll. A camera looks
+along (cos yaw cos pitch, s sin yaw cos pitch, sin pitch), so that positive pitch looks up. Datasets differ in their
+`Convention`: the sign s, and from where z is counted. Nothing else in the package knows about either.
 """
 
 import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -21,11 +20,32 @@ BEYOND = 0.5  # tolerance beyond [0, 1]: samples stay within it, images in 0 to 
 
 
 @dataclass(frozen=True)
+class Convention:
+    """What the numbers of a dataset's camera poses mean, as measured on its frames."""
+
+    clockwise: bool = True  # whether yaw turns clockwise, seen from above
+    eye: float = 0.0  # height of the eye where z is 0, in units of positions: some datasets leave it away
+
+    def along(self, yaw: Any) -> tuple[Any, Any]:
+        """x and y of the horizontal direction that a yaw looks along; a number, an array or a tensor."""
+        sin, cos = (yaw.sin(), yaw.cos()) if isinstance(yaw, Tensor) else (np.sin(yaw), np.cos(yaw))
+        return cos, -sin if self.clockwise else sin
+
+    def yaw(self, x: Any, y: Any) -> Any:
+        """The yaw that looks along a horizontal direction, (x, y): numbers or arrays."""
+        return np.arctan2(-np.asarray(y) if self.clockwise else y, x)
+
+
+CLOCKWISE = Convention()  # as in the released Shepard-Metzler datasets
+
+
+@dataclass(frozen=True)
 class Cameras:
     """Cameras, of any batch shape *B. BadInput if a field has the wrong type, shape or range."""
 
     pose: Tensor  # (*B, 5): x, y, z, yaw, pitch; float32, as released
     fov: float = 50.0  # full angle across the (square) image, in degrees
+    convention: Convention = CLOCKWISE
 
     def __post_init__(self):
         if not isinstance(self.pose, Tensor):
@@ -59,16 +79,24 @@ class Cameras:
 
     def matrix(self) -> Tensor:
         """Camera to world, (*B, 4, 4); camera axes are x right, y down, z forward (as OpenCV's)."""
-        yaw, pitch = self.pose[..., 3], self.pose[..., 4]
-        sy, cy, sp, cp = yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()
-        zero = torch.zeros_like(yaw)
-        forward = torch.stack([cy * cp, -sy * cp, sp], -1)
-        right = torch.stack([-sy, -cy, zero], -1)  # forward x up
-        down = torch.stack([cy * sp, -sy * sp, -cp], -1)  # forward x right
-        matrix = torch.zeros(*yaw.shape, 4, 4, dtype=self.pose.dtype, device=self.pose.device)
-        matrix[..., :3, :] = torch.stack([right, down, forward, self.pose[..., :3]], -1)
+        pitch = self.pose[..., 4]
+        (x, y), sp, cp = self.convention.along(self.pose[..., 3]), pitch.sin(), pitch.cos()
+        zero = torch.zeros_like(x)
+        forward = torch.stack([x * cp, y * cp, sp], -1)
+        right = torch.stack([y, -x, zero], -1)  # forward x up
+        down = torch.stack([x * sp, y * sp, -cp], -1)  # forward x right
+        matrix = torch.zeros(*x.shape, 4, 4, dtype=self.pose.dtype, device=self.pose.device)
+        matrix[..., :3, :] = torch.stack([right, down, forward, self.position()], -1)
         matrix[..., 3, 3] = 1
         return matrix
+
+    def position(self) -> Tensor:
+        """Where the eyes are, (*B, 3), in units of positions."""
+        position = self.pose[..., :3]
+        if not self.convention.eye:
+            return position
+        x, y, z = position.unbind(-1)
+        return torch.stack([x, y, z + self.convention.eye], -1)
 
     def rays(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Origins (*B, 3) and unit directions (*B, height, width, 3) of the rays through the pixel centres."""
@@ -78,7 +106,7 @@ class Cameras:
         y, x = torch.meshgrid(y, x, indexing="ij")
         in_camera = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], -1), dim=-1)
         rotation = self.matrix()[..., :3, :3]
-        return self.pose[..., :3], (rotation[..., None, None, :, :] @ in_camera[..., None])[..., 0]
+        return self.position(), (rotation[..., None, None, :, :] @ in_camera[..., None])[..., 0]
 
 
 @dataclass(frozen=True)

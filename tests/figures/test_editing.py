@@ -170,7 +170,7 @@ def test_cameras_are_marked_where_they_stand():
     """Every place from which a maze is seen is floor, in its map too."""
     scenes = source(**MAZES.scenes("test"))
     scene, cameras = scenes.scene(0)
-    places = cameras.pose[:, :2].numpy()
-    marks = mazemap.marked(np.zeros((70, 70, 3), np.uint8), places)[..., 0] == 220
-    open_ = (scene.wall[::-1] == -1).repeat(10, 0).repeat(10, 1)  # row 0 of the scene is at the smallest y
+    places = mazemap.places(cameras, scenes.family.overhead(scene))
+    marks = mazemap.marked(np.zeros((90, 90, 3), np.uint8), places)[..., 0] == 220
+    open_ = scene.open[::-1].repeat(10, 0).repeat(10, 1)  # row 0 of the scene is at the smallest y
     assert 0 < marks.sum() <= len(places) and open_[marks].all()

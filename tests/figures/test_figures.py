@@ -134,7 +134,7 @@ def test_orbits_are_where_a_camera_can_be(name):
     if name == "mazes":
         assert len(place.unique(dim=0)) == 1 and len(forward.unique(dim=0)) == 8
         row, column, rows, columns = scenes.family.factors(description)["rooms"][0]
-        assert place[0, :2].tolist() == pytest.approx([(column + columns / 2) / 3.5 - 1, (row + rows / 2) / 3.5 - 1])
+        assert place[0, :2].tolist() == pytest.approx([(column + columns / 2 - 5) / 10, (row + rows / 2 - 5) / 10])
     else:
         flat = place[:, :2].norm(dim=1)
         assert torch.allclose(flat, flat[0]) and len(place.unique(dim=0)) == 8

@@ -12,7 +12,7 @@ from gqn.data.specification import DATASETS
 from gqn.evaluation.evaluate import FINER
 from gqn.metrics.visibility import seen
 from gqn.scenes import raycast, shepard_metzler
-from gqn.views import Cameras
+from gqn.views import CLOCKWISE, Cameras
 
 SIZE = 64
 
@@ -29,16 +29,16 @@ def boxes(*centres_and_sizes):
     return raycast.World(objects, raycast.no_grid(), shepard_metzler.LIGHT, (0.0, 0.0, 0.0))
 
 
-def saw(inspect, pose, fov, size=SIZE):
+def saw(inspect, pose, fov, size=SIZE, convention=CLOCKWISE):
     """The seen mask (M, H, W) and the background of the first camera, given the others."""
-    cameras = Cameras(torch.tensor(pose, dtype=torch.float32), fov)
+    cameras = Cameras(torch.tensor(pose, dtype=torch.float32), fov, convention)
     [depth], [ids] = map(torch.from_numpy, inspect(cameras[:1], size))
     depths, their_ids = map(torch.from_numpy, inspect(cameras[1:], size * FINER))
     return seen(cameras[0], depth, ids, cameras[1:], depths, their_ids)
 
 
 def of(world):
-    return lambda cameras, size: raycast.inspect(world, cameras.pose.numpy(), cameras.fov, size)
+    return lambda cameras, size: raycast.inspect(world, cameras, size)
 
 
 def test_the_shadow_of_an_occluder():
@@ -91,7 +91,8 @@ def test_a_view_saw_all_that_it_shows(name):
         scene, cameras = scenes.scene(index)
         pose = cameras.pose[:1].repeat(3, 1)
         pose[2, :3] += torch.tensor([0.004, -0.004, 0.001])
-        mask, background = saw(partial(scenes.family.inspect, scene), pose.tolist(), cameras.fov, 32)
+        inspect = partial(scenes.family.inspect, scene)
+        mask, background = saw(inspect, pose.tolist(), cameras.fov, 32, cameras.convention)
         assert torch.equal(mask[0], ~background)
         assert not mask[:, background].any()
         shown, found = shown + (~background).sum(), found + mask[1].sum()

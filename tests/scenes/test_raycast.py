@@ -77,10 +77,14 @@ def world(objects, light=DARK):
 
 
 def looking(rng, radius, k=3):
-    """Poses (k, 5) that face the origin."""
+    """Poses (k, 5) that face the origin, in the convention of `Cameras`."""
     yaw, pitch = rng.uniform(0, 6.28, k), rng.uniform(-1.2, 1.2, k)
     forward = np.stack([np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch)], -1)
     return np.concatenate([-radius * forward, yaw[:, None], pitch[:, None]], -1).astype(np.float32)
+
+
+def filmed(pose, fov):
+    return Cameras(torch.from_numpy(pose), fov)
 
 
 @pytest.mark.parametrize("shape", HALF_SIZES)
@@ -90,8 +94,8 @@ def test_rays_stop_where_they_enter_a_solid(shape):
     centre, size = np.array([0.1, -0.2, 0.15]), np.array(HALF_SIZES[shape])
     pose, pixels = looking(rng, 4.0), 32
     solid = world(one(shape, size, centre, axes), DARK._replace(headlight=1.0))
-    depth, ids = raycast.inspect(solid, pose, 30.0, pixels)
-    frames = raycast.render(solid, pose, 30.0, pixels)
+    depth, ids = raycast.inspect(solid, filmed(pose, 30.0), pixels)
+    frames = raycast.render(solid, filmed(pose, 30.0), pixels)
     origin, rays = Cameras(torch.from_numpy(pose).double(), 30.0).rays(pixels, pixels)
     forward = Cameras(torch.from_numpy(pose).double()).matrix()[:, :3, 2].numpy()
     rays = rays.numpy() / np.einsum("khwi,ki->khw", rays.numpy(), forward)[..., None]  # depth 1
@@ -127,7 +131,9 @@ def test_points_project_where_cameras_say():
     points = rng.uniform(-0.4, 0.4, (8, 3))
     matrix = Cameras(torch.from_numpy(pose).double()).matrix().numpy()
     for k in range(8):
-        _, ids = raycast.inspect(world(one(raycast.SPHERE, (0.06,) * 3, points[k])), pose[k : k + 1], 40.0, pixels)
+        _, ids = raycast.inspect(
+            world(one(raycast.SPHERE, (0.06,) * 3, points[k])), filmed(pose[k : k + 1], 40.0), pixels
+        )
         row, column = (np.argwhere(ids[0] == 0) + 0.5).mean(0)
         x, y, z = (points[k] - matrix[k, :3, 3]) @ matrix[k, :3, :3]
         focal = raycast.focal_length(40.0, pixels)
@@ -140,9 +146,9 @@ def test_antialiasing_is_what_finer_pictures_average_to():
     pose = looking(rng, 4.0, 4)
     for shape, size in HALF_SIZES.items():
         solid = world(one(shape, size, colour=(0.9, 0.5, 0.2)), light)
-        fine = raycast.render(solid, pose, 30.0, 32 * 8).reshape(4, 3, 32, 8, 32, 8).mean((3, 5))
-        plain = np.abs(raycast.render(solid, pose, 30.0, 32) - fine)
-        smooth = np.abs(raycast.render(solid, pose, 30.0, 32, antialias=True) - fine)
+        fine = raycast.render(solid, filmed(pose, 30.0), 32 * 8).reshape(4, 3, 32, 8, 32, 8).mean((3, 5))
+        plain = np.abs(raycast.render(solid, filmed(pose, 30.0), 32) - fine)
+        smooth = np.abs(raycast.render(solid, filmed(pose, 30.0), 32, antialias=True) - fine)
         assert smooth.mean() < 0.5 * plain.mean() and smooth.max() < 80
 
 
@@ -156,8 +162,8 @@ def test_hard_shadows_fall_where_the_lamp_is_hidden():
     pose = looking(rng, 5.0, 4)
     pose[:, 2], pose[:, 4] = 4.0, -0.9
     solid = world(objects, light)
-    depth, ids = raycast.inspect(solid, pose, 50.0, 48)
-    frames = raycast.render(solid, pose, 50.0, 48)
+    depth, ids = raycast.inspect(solid, filmed(pose, 50.0), 48)
+    frames = raycast.render(solid, filmed(pose, 50.0), 48)
     cameras = Cameras(torch.from_numpy(pose).double(), 50.0)
     origin, rays = (t.numpy() for t in cameras.rays(48, 48))
     rays /= np.einsum("khwi,ki->khw", rays, cameras.matrix()[:, :3, 2].numpy())[..., None]
@@ -176,7 +182,7 @@ def test_hard_shadows_fall_where_the_lamp_is_hidden():
 
 def test_textures_keep_their_mean_at_every_level():
     rng = np.random.default_rng(3)
-    pattern = rng.random((raycast.TEXELS, raycast.TEXELS, 3))
+    pattern = rng.random((64, 64, 3))
     texels = raycast.pyramid([pattern, pattern * 0.5])
     np.testing.assert_allclose(texels[0, -1], pattern.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(texels[1], texels[0] * 0.5, rtol=1e-5)

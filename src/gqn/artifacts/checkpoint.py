@@ -204,10 +204,10 @@ def no_weights(path: Path) -> str:
 
 
 def trained_on(name: str, config: Config) -> checks.TrainedOn:
-    """The cameras that a config's model was trained with; for scenes from files, only the field of view is known."""
+    """The cameras that a config's model was trained with; for scenes from files, only how they are filmed is known."""
     views, queries = map(checks.of_cameras, sources.cameras(config.data.dataset_name, config.data.query))
     if config.stored:
-        views = queries = {checks.FOV: views[checks.FOV]}
+        views = queries = {name: views[name] for name in (checks.FOV, checks.SENSE)}
     return checks.TrainedOn(name, views, queries)
 
 

@@ -67,11 +67,11 @@ def source(
         if "://" in str(data):
             addresses, kept = cache.find(str(data), name, split), cache.cache(cache_gb)
             if not num_scenes:
-                return Remote(addresses, kept, image_size, num_views, family.fov, skip_damaged)
+                return Remote(addresses, kept, image_size, num_views, row.filmed.cameras, skip_damaged)
             paths = cache.first(addresses, kept, num_scenes)
         else:
             paths = find(Path(data), name, split)
-        return stored(paths, image_size, num_views, num_scenes, family.fov, skip_damaged)
+        return stored(paths, image_size, num_views, num_scenes, row.filmed.cameras, skip_damaged)
     check(name, query, max_objects, hold_out)
     if max_objects:
         family = replace(family, max_objects=max_objects)
@@ -113,7 +113,9 @@ def cameras(name: str, query: str = "view") -> tuple[Cameras, Cameras]:
 def family_of(name: str) -> Any:
     """The scene family that renders a dataset, by the dataset's released name."""
     row = spec(name)
-    return lookup.load("scenes", row.family).Family(**row.options)
+    filmed = row.filmed
+    how = {"fov": filmed.fov, "convention": filmed.convention, "unit": filmed.unit}
+    return lookup.load("scenes", row.family).Family(**row.options, **how)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ The same is measured for samples drawn from r(D) itself: what fails there is not
 What to expect of a factorised code: about as many successes with the sum as with r(D).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def _triple(model: Model, held_out: Any, context: Cameras, query: Cameras, numbe
     truth = editing.seen(held_out, [a, b, c, d], query).frames  # (4, Q, 3, H, W)
     both = torch.stack([r[0] - r[1] + r[2], r[3]])
     noise = torch.Generator().manual_seed(number)
-    cameras = Cameras(query.pose.expand(2, -1, -1), query.fov)
+    cameras = replace(query, pose=query.pose.expand(2, -1, -1))
     drawn = model.sample(both, cameras, noise)[0]
     distance = (drawn[:, None] - truth).square().flatten(2).mean(2)
     return {

@@ -56,9 +56,9 @@ def compute(
 
     `error` (scenes, policies, context): RMSE at the probes, 0-255, of a sample given 1, 2, ... views. For the first
     choice, `gain` and `after` (scenes, N): predicted gain in nats, and the error after taking that candidate.
-    For the first scene, `map_pose` (places, 5) and `map_gain` (places,): random cameras and their gains; `first_pose`
-    (5,): the first view's; `images` (5, H, W, 3) uint8: the first view, the views of highest and lowest predicted gain
-    as imagined, and these two as they are.
+    For the first scene, `map_pose` (places, 5), `map_look` (places, 2) and `map_gain` (places,): random cameras, x and
+    y of the direction that each looks in, and their gains; `first_pose` (5,): the first view's; `images` (5, H, W, 3)
+    uint8: the first view, the views of highest and lowest predicted gain as imagined, and these two as they are.
     """
     if imagined < 2 or places < 3:
         raise BadInput("a gain takes at least 2 imagined images, and a map at least 3 places")
@@ -82,7 +82,11 @@ def compute(
                     [task.context.frames[0], dreamt, held_out.render(description, extremes).float().frames]
                 )
                 shown = {"images": drawing.images(pictures)}
-                shown |= {"map_pose": cameras.pose.numpy(), "map_gain": gain.numpy()}
+                shown |= {
+                    "map_pose": cameras.pose.numpy(),
+                    "map_look": cameras.matrix()[..., :2, 2].numpy(),
+                    "map_gain": gain.numpy(),
+                }
                 shown["first_pose"] = task.context.cameras.pose[0, 0].numpy()
             known = Task(task.context, hidden)
             gain = gain_of(model, task.context, others.cameras, hidden.cameras, std, imagined, heldout.SEED)
@@ -164,8 +168,8 @@ def _map(figure: Any, axes: Any, arrays: Arrays) -> None:
         marks = [np.degrees(p[3:]) for p in (first, best)]
         axes.set(xlabel="yaw of the camera, degrees", ylabel="pitch, degrees (below 0: from above)")
     else:
-        x, y, _, yaw, _ = pose.T
-        axes.quiver(x, y, np.cos(yaw), -np.sin(yaw), gain, scale=18, width=0.008, headwidth=4)
+        x, y = pose[:, :2].T
+        axes.quiver(x, y, *arrays["map_look"].T, gain, scale=18, width=0.008, headwidth=4)
         marks = [p[:2] for p in (first, best)]
         axes.set(xlabel="x of the camera", ylabel="y of the camera (arrow: where it looks)", aspect="equal")
         axes.margins(0.12)

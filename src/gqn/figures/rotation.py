@@ -36,7 +36,7 @@ def compute(config: Config, model: Model, scene: int = 0, context: int = 3, yaws
         raise BadInput(f"rotation is of Shepard-Metzler objects and not of {config.data.dataset_name}: see orbit")
     task = heldout.tasks(scenes, scene, 1, min(context, config.data.max_context_size))
     pitch, yaw = np.meshgrid(np.radians(PITCHES), np.arange(yaws) * 2 * math.pi / yaws, indexing="ij")
-    cameras = shepard_metzler.sphere(yaw.ravel(), pitch.ravel())
+    cameras = scenes.family.sphere(yaw.ravel(), pitch.ravel())
     truth = scenes.render(heldout.described(scenes, scene), cameras).float()
     samples = []
     for m in range(1, task.context.frames.shape[1] + 1):

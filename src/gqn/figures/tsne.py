@@ -9,6 +9,7 @@ What to expect: views of one scene lie together in the space of representations,
 in that of images.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def compute(config: Config, model: Model, scene: int = 0, scenes: int = 10, view
 def one_by_one(views: Views) -> Views:
     """Views (B, M) as contexts of one view each, (B M, 1)."""
     pose = views.cameras.pose.flatten(0, 1)[:, None]
-    return Views(views.frames.flatten(0, 1)[:, None], type(views.cameras)(pose, views.cameras.fov))
+    return Views(views.frames.flatten(0, 1)[:, None], replace(views.cameras, pose=pose))
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:

@@ -7,7 +7,7 @@ reading values would make every step wait for the device.
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,8 +20,11 @@ Ranges = dict[str, tuple[float, float]]  # least and greatest value of MEASURES;
 
 FOV, DISTANCE, HEIGHT, YAW, PITCH = "field of view", "distance from the origin", "height", "yaw", "pitch"
 ASIDE = "distance of the line of sight from the origin"
+SENSE = "sense of yaw, seen from above"
+SENSES = {1.0: "clockwise", 0.0: "anticlockwise"}
 MEASURES = {  # measures of a camera: unit, and the kind of mistake if it is out of range
     FOV: (" degrees", "fov"),
+    SENSE: ("", "sense"),
     DISTANCE: ("", "scale"),
     HEIGHT: ("", "scale"),
     YAW: (" radians", "direction"),
@@ -82,14 +85,14 @@ def cameras(model: nn.Module, asked: Cameras, representation: Any) -> Cameras:
 def of_cameras(cameras: Cameras) -> Ranges:
     """The range of each of MEASURES over cameras of any batch shape."""
     fov = float(cameras.fov)
-    pose = cameras.pose.detach().flatten(0, -2).double().cpu()
-    position, yaw, pitch = pose[:, :3], pose[:, 3], pose[:, 4]
-    look = torch.stack([yaw.cos() * pitch.cos(), -yaw.sin() * pitch.cos(), pitch.sin()], 1)
+    cameras = replace(cameras, pose=cameras.pose.detach().flatten(0, -2).double().cpu())
+    position, look, (yaw, pitch) = cameras.position(), cameras.matrix()[:, :3, 2], cameras.pose[:, 3:].T
     ahead = -(position * look).sum(1, keepdim=True)  # distance along the line of sight to its point nearest the origin
     aside = (position + ahead.clamp(min=0) * look).norm(dim=1)
     values = torch.stack([position.norm(dim=1), position[:, 2], yaw, pitch, aside])
     low, high = values.amin(1).tolist(), values.amax(1).tolist()
-    return {FOV: (fov, fov)} | dict(
+    sense = float(cameras.convention.clockwise)
+    return {FOV: (fov, fov), SENSE: (sense, sense)} | dict(
         zip((DISTANCE, HEIGHT, YAW, PITCH, ASIDE), zip(low, high, strict=True), strict=True)
     )
 
@@ -167,12 +170,16 @@ def _within(name: str, found: tuple[float, float], known: Ranges) -> bool:
     missed the extremes of a wide range.
     """
     low, high = known[name]
-    slack = {FOV: 0.03 * high, YAW: 2 * math.pi, PITCH: 0.02}.get(name, 0.01 * known.get(DISTANCE, (0, 0))[1])
+    slack = {SENSE: 0.0, FOV: 0.03 * high, YAW: 2 * math.pi, PITCH: 0.02}.get(
+        name, 0.01 * known.get(DISTANCE, (0, 0))[1]
+    )
     slack += 0.2 * (high - low)
     return low - slack <= found[0] and found[1] <= high + slack
 
 
 def _difference(name: str, found: tuple[float, float], known: tuple[float, float]) -> str:
+    if name == SENSE:
+        return f"a yaw that turns {SENSES[known[0]]}, not {SENSES[found[0]]} (`Cameras.convention`)"
     low, high = known
     given = found[1] if found[1] - high > low - found[0] else found[0]
     ends = dict.fromkeys(f"{round(value, 3):.4g}" for value in known)

@@ -188,7 +188,7 @@ class Lattice(nn.Module):
 
     def _project(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Image positions of lattice points, (N, P P, P, 2) in -1..1, and whether they are in view, (N, 1, P P, P)."""
-        offset = self.lattice.flatten(0, 1) - cameras.pose[:, None, None, :3]
+        offset = self.lattice.flatten(0, 1) - cameras.position()[:, None, None]
         right, down, forward = (offset @ cameras.matrix()[:, None, :3, :3]).unbind(-1)  # R^T (point - place)
         where = torch.stack([right, down], -1) / forward.clamp(min=1e-3)[..., None]
         where = where / math.tan(math.radians(cameras.fov) / 2)

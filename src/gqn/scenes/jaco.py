@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from gqn.scenes import raycast, textures
-from gqn.views import Cameras, Views
+from gqn.views import Cameras, Convention, Views
 
-UNIT = 3.5  # metres per unit of a released camera position; a guess
 HALF, HEIGHT = 3.5, 2.03  # of the room, in metres
 FOV = 50.0  # degrees
+GUESS = Convention(clockwise=False)
 BLUR = 0.5  # sigma, pixels
 DISTANCES, HEIGHTS = (2.6, 3.4), (0.6, 1.6)  # of the cameras: from the arm's axis, and above the floor; metres
 SCALE = 2.0  # size of the arm relative to the real one
@@ -52,7 +52,9 @@ class Scene:
 class Family:
     """Random postures of the arm, places and colours of the ball, walls and floors."""
 
-    fov: ClassVar[float] = FOV
+    fov: float = FOV
+    convention: Convention = GUESS
+    unit: float = 3.5  # metres
     motion: ClassVar[str] = "around"
 
     def sample(self, rng: np.random.Generator) -> Scene:
@@ -75,22 +77,31 @@ class Family:
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Cameras around the arm, beyond its reach, that look at its middle."""
         yaw, distance = rng.uniform(0, 2 * math.pi, k), rng.uniform(*DISTANCES, k)
-        return around(yaw, distance, rng.uniform(*HEIGHTS, k))
+        return self.around(yaw, distance, rng.uniform(*HEIGHTS, k))
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
         """Cameras (K,) with the same yaw, at the nearest distance and height that `cameras` uses."""
         x, y, z, yaw, _ = cameras.pose.double().numpy().T
-        return around(yaw, (np.hypot(x, y) * UNIT).clip(*DISTANCES), (z * UNIT).clip(*HEIGHTS))
+        return self.around(yaw, (np.hypot(x, y) * self.unit).clip(*DISTANCES), (z * self.unit).clip(*HEIGHTS))
 
     def orbit(self, scene: Scene | None, k: int) -> Cameras:
         """Cameras (K,) on a circle around the arm, at the middle of DISTANCES and HEIGHTS."""
-        return around(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, 3.0), np.full(k, 1.1))
+        return self.around(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, 3.0), np.full(k, 1.1))
+
+    def around(
+        self, yaw: NDArray[np.floating], distance: NDArray[np.floating], height: NDArray[np.floating]
+    ) -> Cameras:
+        """Cameras (K,) that look at the arm's middle from a horizontal distance and a height, in metres."""
+        pitch, (x, y) = np.arctan2(0.8 - height, distance), self.convention.along(yaw)
+        pose = np.stack([-distance * x, -distance * y, height, yaw, pitch], -1)
+        pose[:, :3] /= self.unit
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov, self.convention)
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless `antialias` is False."""
         antialias = antialias is not False
         blur = BLUR if antialias else 0.0
-        frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
+        frames = raycast.render(_world(scene), cameras, size, self.unit, antialias, blur)
         return Views(torch.from_numpy(frames), cameras)
 
     def inspect(self, scene: Scene, cameras: Cameras, size: int = 64) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -98,8 +109,7 @@ class Family:
 
         Ids are those of `gqn.scenes.raycast`; object 0 is the ball, the others are parts of the arm.
         """
-        depth, ids = raycast.inspect(_world(scene), _metres(cameras), cameras.fov, size)
-        return depth / np.float32(UNIT), ids
+        return raycast.inspect(_world(scene), cameras, size, self.unit)
 
     def factors(self, scene: Scene) -> dict[str, Any]:
         """Joint angles, place and colour of the ball, place of the lamp, names of the wall and floor."""
@@ -111,14 +121,6 @@ class Family:
             "wall": scene.wall,
             "floor": scene.floor,
         }
-
-
-def around(yaw: NDArray[np.floating], distance: NDArray[np.floating], height: NDArray[np.floating]) -> Cameras:
-    """Cameras (K,) that look at the arm's middle from a horizontal distance and a height, in metres."""
-    pitch = np.arctan2(0.8 - height, distance)
-    pose = np.stack([-distance * np.cos(yaw), distance * np.sin(yaw), height, yaw, pitch], -1)
-    pose[:, :3] /= UNIT
-    return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
 
 
 def _about_y(angle: float) -> NDArray[np.float64]:
@@ -189,10 +191,6 @@ def _clearance(point: NDArray[np.float64], ends: NDArray[np.float64]) -> float:
     along = np.clip(((point - a) * (b - a)).sum(1) / ((b - a) ** 2).sum(1), 0, 1)[:, None]
     to_links = np.linalg.norm(a + along * (b - a) - point, axis=1).min()
     return min(to_links, np.linalg.norm(ends[7:] - point, axis=1).min())
-
-
-def _metres(cameras: Cameras) -> NDArray[np.float32]:
-    return cameras.pose.numpy() * np.array([UNIT, UNIT, UNIT, 1, 1], np.float32)
 
 
 def _world(scene: Scene) -> raycast.World:

@@ -1,25 +1,25 @@
 """Rooms: one to three coloured solids on the floor of a square room, as in the three `rooms_*` datasets.
 
-Sizes, colours and light were measured on genuine frames of the released data; guesses are marked as such.
-Scenes and descriptions are in metres; camera positions are in released units (`UNIT`).
+Sizes, colours, light and the ring's cameras were measured on genuine frames of the released data; guesses are marked as
+such. Scenes and descriptions are in metres; camera positions are in released units, with z 0 at eye height.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gqn.scenes import raycast, textures
-from gqn.views import Cameras, Views
+from gqn.views import Cameras, Convention, Views
 
-UNIT = 3.5  # metres per unit of a released camera position; a guess, as no genuine frame came with its camera
 HALF = 3.5  # metres from the centre to a wall
-HEIGHT = 2.03  # of the walls, metres; so are the lengths below
-EYE = 0.767  # height of the cameras
+HEIGHT = 2.011  # of the walls, metres; so are the lengths below
+EYE = 0.76  # height of the cameras
 RADIUS = 3.5  # of the ring of cameras, which touches the walls
+RING = Convention(clockwise=False, eye=EYE / RADIUS)  # in units of the radius
 FREE = 3.3  # largest |x| and |y| of a free camera
 NEAR = 0.35  # least distance of a free camera from an object
 AIM = 2.0  # a free camera looks at a point with |x| and |y| below this; a guess: all ten genuine views look inwards
@@ -102,7 +102,9 @@ class Family:
     max_objects: int = 3
     hold_out: bool = False  # leave out the combinations of shape and hue in HELD_OUT
     only_held_out: bool = False  # use only these combinations
-    fov: ClassVar[float] = FOV
+    fov: float = FOV
+    convention: Convention = RING
+    unit: float = RADIUS  # metres
 
     @property
     def motion(self) -> str:
@@ -134,17 +136,16 @@ class Family:
     def cameras(self, rng: np.random.Generator, scene: Scene, k: int) -> Cameras:
         """Level cameras at eye height: on the ring and facing the centre, or free and clear of the objects."""
         if self.camera == "ring":
-            return ring(rng.uniform(0, 2 * math.pi, k))
-        pose = np.empty((k, 5))
+            return self.ring(rng.uniform(0, 2 * math.pi, k))
+        pose = np.zeros((k, 5))
         for i in range(k):
             while True:  # not in or close to an object
                 x, y = rng.uniform(-FREE, FREE, 2)
                 if all(math.dist((x, y), o.place) > o.radius + NEAR for o in scene.objects):
                     break
             aim = rng.uniform(-AIM, AIM, 2)
-            pose[i] = x, y, EYE, -math.atan2(aim[1] - y, aim[0] - x), 0
-        pose[:, :3] /= UNIT
-        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+            pose[i, :4] = x / self.unit, y / self.unit, 0, self.convention.yaw(aim[0] - x, aim[1] - y)
+        return self._cameras(pose)
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
         """The nearest allowed cameras (K,): on the ring with the same yaw, or moved clear of walls and objects.
@@ -154,26 +155,34 @@ class Family:
         """
         pose = cameras.pose.double().numpy()
         if self.camera == "ring":
-            return ring(pose[:, 3])
-        pose = pose * (UNIT, UNIT, UNIT, 1, 1)
+            return self.ring(pose[:, 3])
         for i, (x, y, _, yaw, _) in enumerate(pose):
-            place = _clear(np.clip((x, y), -FREE, FREE), scene.objects if scene else ())
-            pose[i] = *place, EYE, _inward(place, yaw), 0
-        pose[:, :3] /= UNIT
-        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov)
+            place = np.clip((x * self.unit, y * self.unit), -FREE, FREE)
+            place = _clear(place, scene.objects if scene else ())
+            angle = _inward(place, math.atan2(*self.convention.along(yaw)[::-1]))
+            pose[i] = *(place / self.unit), 0, self.convention.yaw(math.cos(angle), math.sin(angle)), 0
+        return self._cameras(pose)
 
     def orbit(self, scene: Scene | None, k: int) -> Cameras:
         """Cameras (K,) on a circle, facing the centre: the ring or, for free cameras, a circle of radius ORBIT."""
-        cameras = ring(np.linspace(0, 2 * math.pi, k, endpoint=False))
+        cameras = self.ring(np.linspace(0, 2 * math.pi, k, endpoint=False))
         if self.camera == "free":
             cameras.pose[:, :2] *= ORBIT / RADIUS
         return cameras
+
+    def ring(self, yaw: NDArray[np.float64]) -> Cameras:
+        """Cameras (K,) on the ring that face the centre, looking along `yaw`."""
+        zero, (x, y) = np.zeros_like(yaw), self.convention.along(yaw)
+        return self._cameras(np.stack([-RADIUS / self.unit * x, -RADIUS / self.unit * y, zero, yaw, zero], -1))
+
+    def _cameras(self, pose: NDArray[np.float64]) -> Cameras:
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov, self.convention)
 
     def render(self, scene: Scene, cameras: Cameras, size: int = 64, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; antialiased and slightly blurred unless `antialias` is False."""
         antialias = antialias is not False
         blur = BLUR if antialias else 0.0
-        frames = raycast.render(_world(scene), _metres(cameras), cameras.fov, size, antialias, blur)
+        frames = raycast.render(_world(scene), cameras, size, self.unit, antialias, blur)
         return Views(torch.from_numpy(frames), cameras)
 
     def inspect(self, scene: Scene, cameras: Cameras, size: int = 64) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -181,8 +190,7 @@ class Family:
 
         Ids are those of `gqn.scenes.raycast`: an object's index, or FLOOR, WALL, NOTHING.
         """
-        depth, ids = raycast.inspect(_world(scene), _metres(cameras), cameras.fov, size)
-        return depth / np.float32(UNIT), ids
+        return raycast.inspect(_world(scene), cameras, size, self.unit)
 
     def factors(self, scene: Scene) -> dict[str, Any]:
         """Names of wall and floor, place of the lamp, lists of the objects' shapes, places, sizes, yaws, colours."""
@@ -196,14 +204,6 @@ class Family:
             "yaws": [o.yaw for o in scene.objects],
             "colours": [o.colour for o in scene.objects],
         }
-
-
-def ring(yaw: NDArray[np.float64]) -> Cameras:
-    """Cameras (K,) on the ring that face the centre, looking along `yaw`."""
-    zero = np.zeros_like(yaw)
-    pose = np.stack([-RADIUS * np.cos(yaw), RADIUS * np.sin(yaw), zero + EYE, yaw, zero], -1)
-    pose[:, :3] /= UNIT
-    return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
 
 
 def from_description(description: dict[str, Any]) -> Scene:
@@ -234,9 +234,9 @@ def from_description(description: dict[str, Any]) -> Scene:
 
 
 def render_description(description: dict[str, Any], pose: Any, size: int = 64) -> Views:
-    """Render a fitted description from cameras (K, 5): x, y, z in metres, yaw, pitch. Its `fov_deg` defaults to 50."""
-    pose = torch.tensor(np.asarray(pose, np.float32) / np.array([UNIT, UNIT, UNIT, 1, 1], np.float32))
-    return Family().render(from_description(description), Cameras(pose, description.get("fov_deg", FOV)), size)
+    """Render a fitted description from poses (K, 5) of the ring, as released. Its `fov_deg` defaults to 50."""
+    family = Family(fov=description.get("fov_deg", FOV))
+    return family.render(from_description(description), family._cameras(np.asarray(pose)), size)
 
 
 def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
@@ -286,22 +286,18 @@ def _clear(place: NDArray[np.float64], objects: tuple[Object, ...]) -> NDArray[n
     return min(filter(free, edges), key=lambda at: math.dist(at, place))
 
 
-def _inward(place: NDArray[np.float64], yaw: float) -> float:
-    """The yaw nearest to `yaw` at which a camera at (x, y) looks at a point with |x| and |y| below AIM."""
+def _inward(place: NDArray[np.float64], angle: float) -> float:
+    """The direction nearest to `angle` in which a camera at (x, y) looks at a point with |x| and |y| below AIM."""
     if np.abs(place).max() < AIM:
-        return yaw
-    middle = math.atan2(-place[1], -place[0])  # an anticlockwise angle, whereas yaw is clockwise
+        return angle
+    middle = math.atan2(-place[1], -place[0])
     corners = [_turn(math.atan2(y - place[1], x - place[0]) - middle) for x in (-AIM, AIM) for y in (-AIM, AIM)]
-    return -middle - min(max(_turn(-yaw - middle), min(corners)), max(corners))
+    return middle + min(max(_turn(angle - middle), min(corners)), max(corners))
 
 
 def _turn(angle: float) -> float:
     """The same angle in [-pi, pi)."""
     return (angle + math.pi) % (2 * math.pi) - math.pi
-
-
-def _metres(cameras: Cameras) -> NDArray[np.float32]:
-    return cameras.pose.numpy() * np.array([UNIT, UNIT, UNIT, 1, 1], np.float32)
 
 
 def _world(scene: Scene) -> raycast.World:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from gqn.scenes import raycast
-from gqn.views import Cameras, Views
+from gqn.views import CLOCKWISE, Cameras, Convention, Views
 
 RADIUS = 10 / 3  # of the sphere on which the cameras lie
 EDGE = 0.1678  # side of a cube
@@ -49,7 +49,9 @@ class Family:
     """Random chains of `parts` cubes, each of a random saturated hue."""
 
     parts: int = 5
-    fov: ClassVar[float] = FOV
+    fov: float = FOV
+    convention: Convention = CLOCKWISE
+    unit: float = 1.0
     motion: ClassVar[str] = "sphere"
 
     def sample(self, rng: np.random.Generator) -> Scene:
@@ -63,42 +65,40 @@ class Family:
         """Cameras on a sphere, looking at the origin; yaw and pitch uniform on the released grid."""
         yaw = rng.integers(0, 100, k) * (2 * math.pi / 100)
         pitch = rng.integers(-49, 50, k) * (math.pi / 100)
-        return sphere(yaw, pitch)
+        return self.sphere(yaw, pitch)
 
     def allowed(self, scene: Scene | None, cameras: Cameras) -> Cameras:
         """Cameras (K,) on the sphere with the same yaw, and the same pitch limited to that of released cameras."""
         yaw, pitch = cameras.pose[:, 3:].double().numpy().T
-        return sphere(yaw, pitch.clip(-PITCH, PITCH))
+        return self.sphere(yaw, pitch.clip(-PITCH, PITCH))
 
     def orbit(self, scene: Scene | None, k: int) -> Cameras:
         """Cameras (K,) on a circle around the object, slightly above it."""
-        return sphere(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, -0.3))
+        return self.sphere(np.linspace(0, 2 * math.pi, k, endpoint=False), np.full(k, -0.3))
+
+    def sphere(self, yaw: NDArray[np.floating], pitch: NDArray[np.floating]) -> Cameras:
+        """Cameras (K,) on the sphere, looking at the origin along `yaw` and `pitch`."""
+        x, y = self.convention.along(yaw)
+        forward = (x * np.cos(pitch), y * np.cos(pitch), np.sin(pitch))
+        pose = np.stack([*(-RADIUS / self.unit * f for f in forward), yaw, pitch], -1)
+        return Cameras(torch.from_numpy(pose.astype(np.float32)), self.fov, self.convention)
 
     def render(self, scene: Scene, cameras: Cameras, size: int = NATIVE, antialias: bool | None = None) -> Views:
         """Frames (K, 3, size, size) uint8; by default antialiased except at 64 pixels, like the released frames."""
         antialias = size != NATIVE if antialias is None else antialias
-        frames = raycast.render(
-            _world(scene), cameras.pose.numpy(), cameras.fov, size, antialias, 0.0, _shift(scene, size)
-        )
+        frames = raycast.render(_world(scene), cameras, size, self.unit, antialias, shift=_shift(scene, size))
         return Views(torch.from_numpy(frames), cameras)
 
     def inspect(
         self, scene: Scene, cameras: Cameras, size: int = NATIVE
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Depth along the camera axis (inf: background) and index of the cube (-1: background), each (K, h, w)."""
-        return raycast.inspect(_world(scene), cameras.pose.numpy(), cameras.fov, size, _shift(scene, size))
+        return raycast.inspect(_world(scene), cameras, size, self.unit, _shift(scene, size))
 
     def factors(self, scene: Scene) -> dict[str, Any]:
         """`colours` (N, 3) in [0, 1]; `lattice` (N, 3): integer places of the cubes relative to the first."""
         lattice = np.rint((scene.centres - scene.centres[0]) / scene.edge).astype(int)
         return {"colours": scene.colours, "lattice": lattice}
-
-
-def sphere(yaw: NDArray[np.floating], pitch: NDArray[np.floating]) -> Cameras:
-    """Cameras (K,) on the sphere, looking at the origin along `yaw` and `pitch`."""
-    forward = (np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), np.sin(pitch))
-    pose = np.stack([*(-RADIUS * f for f in forward), yaw, pitch], -1)
-    return Cameras(torch.from_numpy(pose.astype(np.float32)), FOV)
 
 
 def from_description(description: dict[str, Any]) -> Scene:

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gqn.data.sources import source
 from gqn.errors import BadInput
 from gqn.figures import heldout
 from gqn.models import Model
-from gqn.views import Cameras, Task, Views
+from gqn.views import Task, Views
 
 NAME = "sampler.onnx"
 INPUTS, OUTPUT = ("context_frames", "context_poses", "query_poses", "noise"), "images"
@@ -34,17 +35,17 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # in the order of INPUTS
 
 
 class Sampler(nn.Module):
-    """`Model.sample` of one scene as a function of tensors alone; fields of view of context and queries in degrees."""
+    """`Model.sample` of one scene as a function of tensors alone; context and queries are filmed as those of a task."""
 
-    def __init__(self, model: Model, context_fov: float, query_fov: float):
+    def __init__(self, model: Model, task: Task):
         super().__init__()
         self.model: Any = model
-        self.context_fov, self.query_fov = context_fov, query_fov
+        self.context, self.query = task.context.cameras, task.query.cameras
 
     def forward(self, context_frames: Tensor, context_poses: Tensor, query_poses: Tensor, noise: Tensor) -> Tensor:
         """Inputs and output as in the module's docstring."""
-        context = Views(context_frames[None], Cameras(context_poses[None], self.context_fov))
-        queries = Cameras(query_poses[None], self.query_fov)
+        context = Views(context_frames[None], replace(self.context, pose=context_poses[None]))
+        queries = replace(self.query, pose=query_poses[None])
         return self.model.sample(self.model.represent(context), queries, noise=noise[None, None])[0, 0]
 
 
@@ -67,7 +68,7 @@ def export(run: str | Path, out: Path) -> Path:
         raise BadInput(f"cannot write {out}: {error.strerror}") from error
     scenes = source(**config.scenes("test") | {"data": None, "num_views": 0})
     tasks = [heldout.tasks(scenes, 0, 1, context, queries) for context, queries in CHECKED]
-    sampler = Sampler(model, tasks[0].context.cameras.fov, tasks[0].query.cameras.fov)
+    sampler = Sampler(model, tasks[0])
     cases = [inputs(model, task, queries) for task, (_, queries) in zip(tasks, CHECKED, strict=True)]
     program = exported(sampler, cases[0])
 

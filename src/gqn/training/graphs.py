@@ -57,7 +57,10 @@ class Graphs:
         """As of `Step`."""
         pixel_std, learning_rate = self._scalars(noise, pixel_std, learning_rate)
         given = [*_tensors(task), noise]
-        shape = (task.query.cameras.fov, *((x.shape, x.stride(), x.dtype) for x in given))
+        shape = (
+            *((v.cameras.fov, v.cameras.convention) for v in (task.context, task.query)),
+            *((x.shape, x.stride(), x.dtype) for x in given),
+        )
         if shape in self.known and shape not in self.recorded and not self.gone:
             self._record(shape, task, noise)
         self.known.add(shape)

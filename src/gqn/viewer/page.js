@@ -83,10 +83,11 @@ function unsettle() {
 
 function moved([x, y, z, yaw, pitch], { turn, tilt, ahead, aside }) {
   if (place.motion === "walk") {
-    [x, y] = [x + ahead * Math.cos(yaw) - aside * Math.sin(yaw), y - ahead * Math.sin(yaw) - aside * Math.cos(yaw)];
-    yaw += turn;
+    const [u, v] = along(yaw), step = place.plan[2];
+    [x, y] = [x + step * (ahead * u + aside * v), y + step * (ahead * v - aside * u)];
+    yaw += place.clockwise ? turn : -turn;
   } else { // to the right of the middle, or above it
-    yaw -= turn;
+    yaw -= place.clockwise ? turn : -turn;
     if (place.motion === "sphere") pitch -= tilt;
     if (place.motion === "around") {
       z += 0.4 * tilt;
@@ -305,12 +306,17 @@ function colour(t) {
   const i = Math.min(Math.floor(at), STOPS.length - 2);
   return STOPS[i].map((low, c) => Math.round(low + (at - i) * (STOPS[i + 1][c] - low)));
 }
-const forward = ([, , , yaw, pitch]) => [Math.cos(yaw) * Math.cos(pitch), -Math.sin(yaw) * Math.cos(pitch), Math.sin(pitch)];
+const along = (yaw) => [Math.cos(yaw), place.clockwise ? -Math.sin(yaw) : Math.sin(yaw)]; // where a level camera looks
+const yawOf = (x, y) => Math.atan2(place.clockwise ? -y : y, x);
+const onPaper = (yaw) => Math.atan2(-along(yaw)[1], along(yaw)[0]); // as angles on a canvas are
+const forward = ([, , , yaw, pitch]) => [...along(yaw).map((x) => x * Math.cos(pitch)), Math.sin(pitch)];
 const TOP = 1.65; // radians: the pitch at the map's edges, beyond the steepest
-let reach = 1.15; // of the plan, in units of camera positions
 
+// Half the side of what the map shows, in units of camera positions: the plan, and all cameras.
+const reach = () => Math.max(1.15 * place.plan[2], ...place.poses.map((p) => 1.1 * Math.max(...[0, 1].map((i) => Math.abs(p[i] - place.plan[i])))));
 function onMap(pose) { // in [0, 1]
-  if (place.motion !== "sphere") return [0.5 + pose[0] / reach / 2, 0.5 - pose[1] / reach / 2];
+  const [x, y] = place.plan;
+  if (place.motion !== "sphere") return [0.5 + (pose[0] - x) / reach() / 2, 0.5 - (pose[1] - y) / reach() / 2];
   const full = 2 * Math.PI;
   return [(((pose[3] % full) + full) % full) / full, (pose[4] + TOP) / TOP / 2];
 }
@@ -327,7 +333,6 @@ function drawMap() {
 
 function paintMap() {
   const canvas = $("map"), sphere = place.motion === "sphere";
-  reach = Math.max(1.15, ...place.poses.map((p) => 1.1 * Math.max(Math.abs(p[0]), Math.abs(p[1]))));
   const css = getComputedStyle(document.documentElement), tint = (name) => css.getPropertyValue(name).trim();
   const scale = window.devicePixelRatio || 1, w = canvas.clientWidth, h = sphere ? Math.round(w * 0.72) : w;
   if (canvas.width !== Math.round(w * scale) || canvas.height !== Math.round(h * scale)) {
@@ -346,7 +351,7 @@ function paintMap() {
   if (images.plan) {
     const plan = Object.assign(document.createElement("canvas"), {});
     paint(plan, images.plan);
-    const side = w / reach;
+    const side = (w * place.plan[2]) / reach();
     pen.globalAlpha = 0.4;
     pen.drawImage(plan, (w - side) / 2, (h - side) / 2, side, side);
     pen.globalAlpha = 1;
@@ -360,7 +365,7 @@ function paintMap() {
   } else if (!images.plan) {
     pen.strokeStyle = tint("--line");
     pen.lineWidth = 1.5;
-    const side = w / reach;
+    const side = (w * place.plan[2]) / reach();
     if (place.motion === "walk") pen.strokeRect((w - side) / 2, (h - side) / 2, side, side);
     else {
       pen.beginPath();
@@ -382,14 +387,14 @@ function paintMap() {
       pen.fillStyle = fill;
       pen.beginPath();
       pen.moveTo(x, y);
-      pen.arc(x, y, w * 0.17, pose[3] - place.fov / 2, pose[3] + place.fov / 2);
+      pen.arc(x, y, w * 0.17, onPaper(pose[3]) - place.fov / 2, onPaper(pose[3]) + place.fov / 2);
       pen.fill();
       pen.restore();
     }
     pen.beginPath();
     if (sphere) pen.arc(x, y, size * 0.85, 0, 7);
-    else { // a wedge that points where the camera looks; yaw is clockwise, as angles on a canvas are
-      const tip = (a, r) => [x + r * Math.cos(pose[3] + a), y + r * Math.sin(pose[3] + a)];
+    else { // a wedge that points where the camera looks
+      const tip = (a, r) => [x + r * Math.cos(onPaper(pose[3]) + a), y + r * Math.sin(onPaper(pose[3]) + a)];
       pen.moveTo(...tip(0, size * 1.35));
       pen.lineTo(...tip(2.4, size));
       pen.lineTo(...tip(-2.4, size));
@@ -428,8 +433,8 @@ $("map").onclick = (event) => {
   const nearest = spots.reduce((best, where) => (far(poseOf(where)) < far(poseOf(best)) ? where : best), spots[0]);
   if (far(poseOf(nearest)) < 9) return goTo(nearest);
   if (place.motion === "sphere") return goTo([0, 0, 0, u * 2 * Math.PI, v * 2 * TOP - TOP]);
-  const [x, y] = [(2 * u - 1) * reach, (1 - 2 * v) * reach], pose = here ?? place.poses[0];
-  goTo(place.motion === "walk" ? [x, y, pose[2], pose[3], pose[4]] : [x, y, pose[2], Math.atan2(y, -x), 0]);
+  const [x, y] = [place.plan[0] + (2 * u - 1) * reach(), place.plan[1] + (1 - 2 * v) * reach()], pose = here ?? place.poses[0];
+  goTo(place.motion === "walk" ? [x, y, pose[2], pose[3], pose[4]] : [x, y, pose[2], yawOf(-x, -y), 0]);
 };
 
 function refreshGain() {

@@ -6,7 +6,7 @@ expensive, are cached for later questions; nothing else is.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from gqn.config import Config
 from gqn.data import Source
 from gqn.data.sources import Rendered, family_of, source
-from gqn.data.specification import DATASETS
+from gqn.data.specification import DATASETS, spec
 from gqn.data.tasks import rng
 from gqn.errors import BadInput
 from gqn.figures import drawing, heldout, orbit
@@ -56,12 +56,24 @@ class Scene:
             view = self.views[where : where + 1]
             return view.cameras, view.frames
         if isinstance(where, tuple):
-            cameras = self.family.allowed(self.description, Cameras(torch.tensor([where]), self.family.fov))
+            cameras = self.family.allowed(self.description, self.like(torch.tensor([where])))
         elif self.above:
             cameras = self.family.overhead(self.description)
         else:
             raise BadInput("this scene has no view from above")
         return cameras, self.seen_from(cameras)
+
+    def plan(self, half: float) -> list[float]:
+        """The square of the scene's plan: x, y of its middle, and half its side; `half` if there is no view of it."""
+        if not self.above:
+            return [0.0, 0.0, half]
+        cameras = self.family.overhead(self.description)
+        x, y, z = cameras.position()[0].tolist()
+        return [x, y, z * math.tan(math.radians(cameras.fov) / 2)]
+
+    def like(self, pose: Tensor) -> Cameras:
+        """Cameras with poses (K, 5) in the convention of this scene."""
+        return replace(self.views.cameras, pose=pose)
 
     def seen_from(self, cameras: Cameras) -> Tensor | None:
         """The true images that cameras (K,) see, uint8; None if they are not known."""
@@ -134,7 +146,9 @@ class Session:
         poses = scene.views.cameras.pose.tolist()
         numbers = {
             "motion": scene.family.motion,
-            "fov": math.radians(scene.family.fov),
+            "fov": math.radians(scene.views.cameras.fov),
+            "clockwise": scene.views.cameras.convention.clockwise,
+            "plan": scene.plan(max(spec(q.dataset).region[:2])),
             "poses": poses,
             "above": scene.above,
             "anywhere": scene.description is not None,
@@ -233,7 +247,7 @@ class Session:
         if any(frames is None for _, frames in seen):
             raise BadInput("a stored scene is known from its own views only")
         frames = torch.cat([frames for _, frames in seen if frames is not None])
-        cameras = Cameras(torch.cat([cameras.pose for cameras, _ in seen]), scene.family.fov)
+        cameras = scene.like(torch.cat([cameras.pose for cameras, _ in seen]))
         views = Views(frames[None], cameras[None]).float()
         return views, self.model.represent(views)
 

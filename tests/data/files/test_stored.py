@@ -394,3 +394,5 @@ def test_the_guide_brings_in_scenes_of_ones_own(tmp_path, monkeypatch):
     ahead = views.cameras.matrix()[:, :3, 2]  # `cameras` is of the last scene, which is the last of train
     wanted = torch.tensor([[t - p for p, t in zip(c["position"], c["target"], strict=True)] for c in cameras.values()])
     assert torch.allclose(ahead, torch.nn.functional.normalize(wanted, dim=-1), atol=1e-5)
+    stood = torch.tensor([c["position"] for c in cameras.values()])
+    assert torch.allclose(views.cameras.position(), stood, atol=1e-5)

@@ -1,7 +1,7 @@
 """Scenes read directly from files in the released format, in any order and without conversion."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ class Stored:
     frame_size: int | None  # side in pixels that every frame in the files must have; None: any
     image_size: int  # side in pixels of the frames that `views` returns
     num_scenes: int  # the first so many scenes are used
-    fov: float = 50.0  # degrees
+    cameras: Callable[[Tensor], Cameras] = Cameras  # of poses (K, 5)
     skip_damaged: bool = False
     skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64).share_memory_())
     """Number of times any worker skipped a damaged scene."""
@@ -59,9 +59,9 @@ class Stored:
         for i in range(index, index + len(self)):
             file, record = self.place(i % len(self))
             try:
-                coded, cameras = self._scene(file, record)
+                coded, poses = self._scene(file, record)
                 frames = self._sized(self._frames(file, record, coded, which))
-                return Views(frames, Cameras(torch.from_numpy(cameras[which]), self.fov))
+                return Views(frames, self.cameras(torch.from_numpy(poses[which])))
             except Damaged as error:
                 if not self.skip_damaged:
                     raise Damaged(f"{error}; {ADVICE}") from error
@@ -110,7 +110,7 @@ def stored(
     image_size: int | None = None,
     num_views: int | None = None,
     num_scenes: int | None = None,
-    fov: float = 50.0,
+    cameras: Callable[[Tensor], Cameras] = Cameras,
     skip_damaged: bool = False,
 ) -> Stored:
     """Open files and return their scenes.
@@ -134,7 +134,7 @@ def stored(
         frame_size=None if image_size else size,
         image_size=image_size or size,
         num_scenes=num_scenes or int(ends[-1]),
-        fov=fov,
+        cameras=cameras,
         skip_damaged=skip_damaged,
     )
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from torch import Tensor
 
 from gqn.data import Record
 from gqn.data.files import tfrecord
@@ -21,7 +22,7 @@ from gqn.data.remote.cache import Cache
 from gqn.data.tasks import permuted
 from gqn.errors import BadInput
 from gqn.runtime.console import say
-from gqn.views import Views
+from gqn.views import Cameras, Views
 
 WINDOW = 8  # files whose scenes are shuffled together
 CONNECTIONS = 4  # files that are fetched in advance at the same time
@@ -43,7 +44,7 @@ class Remote:
         cache: Cache,
         image_size: int | None = None,
         num_views: int | None = None,
-        fov: float = 50.0,
+        cameras: Callable[[Tensor], Cameras] = Cameras,
         skip_damaged: bool = False,
     ):
         self.addresses, self.cache = addresses, cache
@@ -54,7 +55,7 @@ class Remote:
                 f"files like {addresses[0]} need a cache of {least / 1e9:.3g} GB, for two windows of {window} files: "
                 "raise `cache_gb`"
             )
-        self.first = stored([first], image_size, num_views, None, fov, skip_damaged)
+        self.first = stored([first], image_size, num_views, None, cameras, skip_damaged)
         self.num_views, self.image_size, self.skipped = self.first.num_views, self.first.image_size, self.first.skipped
         self.order = Windows(len(addresses), self.counts, self.ahead)
         self.known: dict[int, int] = {}  # file number -> its number of scenes
