@@ -29,7 +29,10 @@ def main(folder: Path, out: Path) -> None:
     model: Any = config.model
     if not getattr(model, "representation", "").endswith("lattice") or config.data.dataset_name != "rooms_ring_camera":
         sys.exit("only a lattice for rooms_ring_camera: other networks are told the camera in other places too")
+    if config.data.world != 1:
+        sys.exit("these weights are for poses as released already")
     shutil.copytree(folder, out, dirs_exist_ok=True)
+    (out / "config.json").write_text(configs.as_json(config.having(world=2)))
     with safe_open(folder / "model.safetensors", "pt") as file:
         weights, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     for name, kernel in weights.items():

@@ -20,7 +20,7 @@ released_yaw = script("released_yaw")
 def test_weights_of_clockwise_rooms_answer_released_poses_alike(tmp_path, joint):
     """The same views, with cameras as they were before and as released: the same picture."""
     config = preset(
-        "demo", dataset_name="rooms_ring_camera", image_size=16, joint_downsampling=joint, max_context_size=2
+        "demo", dataset_name="rooms_ring_camera", image_size=16, joint_downsampling=joint, max_context_size=2, world=1
     )
     model = checkpoint.build(config).eval()
     folder, out = tmp_path / "old", tmp_path / "new"
@@ -28,6 +28,9 @@ def test_weights_of_clockwise_rooms_answer_released_poses_alike(tmp_path, joint)
     (folder / "config.json").write_text(configs.as_json(config))
     checkpoint.save_weights(folder, model)
     released_yaw.main(folder, out)
+    assert configs.read(out / "config.json") == config.having(world=2)
+    with pytest.raises(SystemExit, match="already"):
+        released_yaw.main(out, tmp_path / "again")
     converted = checkpoint.build(config).eval()
     converted.load_state_dict(checkpoint.read_weights(out / "model.safetensors"))
     views = source("rooms_ring_camera", "test", 16, 4).views(0, range(4))[None].float()

@@ -160,3 +160,15 @@ def test_nothing_that_is_read_is_executed(tmp_path):
     torch.save({"model": Trap(sprung), "step": 1}, run / "latest.ckpt")
     refused(run, "no checkpoint in .* can be read")
     assert not sprung.exists()
+
+
+def test_a_model_of_rooms_as_they_were_says_so_and_its_run_is_not_gone_on_with(tmp_path):
+    """Its cameras meant something else, so neither its pictures nor further training would be right."""
+    rooms = TOY.having(dataset_name="rooms_ring_camera", max_context_size=3)
+    folder, said = made_run(tmp_path / "run", rooms.having(world=1)), []
+    checkpoint.load(folder, said.append)
+    assert len(said) == 1 and "rooms_ring_camera as gqn rendered it before" in said[0] and "docs/data.md" in said[0]
+    with pytest.raises(BadInput, match="`world`: 2 here, 1 there"):
+        train(rooms, HERE, folder)
+    checkpoint.load(made_run(tmp_path / "now", rooms), said.append)
+    assert len(said) == 1

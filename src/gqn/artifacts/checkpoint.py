@@ -159,6 +159,9 @@ def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config,
     config = config_of(folder)
     if str(run).startswith(trained.HUB):
         config = config.having(data="")  # a model from the hub must not choose which files are read on this machine
+    if config.data.world < configs.WORLD:
+        name = config.data.dataset_name
+        say(f"{run} was trained on {name} as gqn rendered it before, with cameras of another meaning: see docs/data.md")
     model = build(config)
     took = known(folder / TRAINING) if path.name == WEIGHTS else {}
     if weights is None:

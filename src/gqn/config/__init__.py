@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Suppress
 
-from gqn.config.migrations import FORMAT, MIGRATIONS
+from gqn.config.migrations import FORMAT, MIGRATIONS, WORLD
 from gqn.data import specification
 from gqn.data.specification import spec
 from gqn.errors import RUN, BadInput
@@ -36,6 +36,8 @@ class Data:
     """Name of the released dataset; its scenes are rendered on the fly, unless `data` is given."""
     data_digest: Suppress[str] = ""
     """Digest of the dataset's files (`gqn.data.fingerprint`), set by training; "" for rendered scenes."""
+    world: Suppress[int] = WORLD
+    """Version of the rendered scenes, and of what cameras mean: of rooms, jaco and mazes other things before 2."""
     num_views: int = 0
     """Views per scene that tasks are drawn from; 0: as in the released dataset, or as in the files."""
     num_train_scenes: int = 0

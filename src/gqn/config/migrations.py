@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-FORMAT = 2  # of config.json
+FORMAT = 3  # of config.json
+WORLD = 2  # `Data.world` of new runs
 
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:
@@ -46,5 +47,13 @@ DEFAULTS_OF_FORMAT_1 = {
     "num_train_samples": 5_000_000,
 }
 
+
+def _of_its_world(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 to 3. In format 2 no cameras but those of Shepard-Metzler meant what released ones do."""
+    data = values.get("data", {})
+    known = data.get("dataset_name", "shepard_metzler_5_parts").startswith("shepard_metzler")
+    return values | {"data": {"world": WORLD if known else 1} | data}
+
+
 # Functions that convert the content of config.json from a format to the next; they also remove dropped options.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _grouped}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _grouped, 2: _of_its_world}
