@@ -14,6 +14,7 @@ from gqn.data.sources import source
 from gqn.data.specification import DATASETS
 from gqn.errors import BadInput
 from gqn.figures import context, drawing, heldout, nextview, orbit, predictions, rotation, steps, surprise, uncertainty
+from gqn.figures import scenes as sheet
 from gqn.metrics import information
 from gqn.models.baselines import nearest
 from support import DRAWN as TINY
@@ -192,3 +193,9 @@ def test_predictions_figure(straight):
     assert arrays["samples"].shape == (3, 2, 16, 16, 3)
     picture = predictions.draw(arrays)
     assert picture.size[0] > 5 * 96 and picture.size[1] > 3 * 96
+
+
+def test_a_contact_sheet_shows_the_whole_walk():
+    frames = sheet.compute("mazes", rows=2, columns=3)["frames"]
+    views = source("mazes", "train").views(1, np.array([0, 149, 299]))
+    np.testing.assert_array_equal(frames[1], views.frames.permute(0, 2, 3, 1))

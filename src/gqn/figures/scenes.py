@@ -10,12 +10,13 @@ SUBJECT = "dataset"  # the figure is of a dataset: `compute` gets its name
 
 
 def compute(dataset: str, rows: int = 6, columns: int = 9, data: str = "") -> dict[str, NDArray[np.uint8]]:
-    """`frames` (rows, columns, H, W, 3) uint8: the first views of the first training scenes, as many as there are.
+    """`frames` (rows, columns, H, W, 3) uint8: views of the first training scenes, as many as there are.
 
-    They are rendered at the released size or, with `data`, read from the files in that folder or at that address.
+    The views of a scene are its first, its last and some between, as those of a maze are a walk. They are rendered at
+    the released size or, with `data`, read from the files in that folder or at that address.
     """
     scenes = source(dataset, "train", data=data or None)
-    which = np.arange(min(columns, scenes.num_views))
+    which = np.linspace(0, scenes.num_views - 1, min(columns, scenes.num_views)).astype(int)
     rows = min(rows, scenes.order) if isinstance(scenes.order, int) else rows
     frames = np.stack([scenes.views(i, which).frames.permute(0, 2, 3, 1).numpy() for i in range(rows)])
     return {"frames": frames}
