@@ -81,17 +81,32 @@ def test_nothing_of_it_runs_on_the_cpu_or_in_float64(monkeypatch):
     assert cell(fixed, None, None)[1].dtype == torch.float64
 
 
-def test_what_does_not_work_is_said_and_left(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("Failed to find C compiler.\nMore."), "(Failed to find C compiler.)"),
+        (ValueError(), "(ValueError)"),
+    ],
+)
+def test_what_does_not_work_is_said_and_left(monkeypatch, capsys, error, says):
     """As without a C compiler."""
 
     def refuse(*given):
-        raise RuntimeError("Failed to find C compiler.\nMore.")
+        raise error
 
+    monkeypatch.setattr(kernels, "triton", "here")
     monkeypatch.setattr(kernels, "cell", refuse)
     kernels._works.cache_clear()
     assert not kernels._works(torch.device("cpu"))
-    err = capsys.readouterr().err
-    assert "Failed to find C compiler." in err and "More" not in err
+    assert says in "".join(capsys.readouterr().err.splitlines())
+    kernels._works.cache_clear()
+
+
+def test_without_triton_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "triton", None)
+    kernels._works.cache_clear()
+    assert not kernels._works(torch.device("cpu"))
+    assert "not installed" in capsys.readouterr().err.replace("\n", " ")
     kernels._works.cache_clear()
 
 

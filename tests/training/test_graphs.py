@@ -147,6 +147,16 @@ def test_where_nothing_can_be_recorded_training_goes_on_and_says_so_once():
     assert step.recorder.ran == 4 * MOST
 
 
+def test_a_reason_without_words_is_named_by_its_kind():
+    class Silent(Plain):
+        def record(self, work):
+            raise RuntimeError
+
+    said = []
+    trained("founding", said=said, recorder=Silent())
+    assert said == ["training goes on without CUDA graphs (`graph=False`): RuntimeError"]
+
+
 def test_errors_of_another_kind_are_not_hidden():
     class Wrong(Plain):
         def record(self, work):

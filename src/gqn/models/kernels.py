@@ -30,10 +30,13 @@ def usable(x: Tensor) -> bool:
 def _works(device: torch.device) -> bool:
     """Whether Triton has all that it needs, such as a C compiler: it is tried once. If not, says so."""
     try:
+        if triton is None:
+            raise ImportError("it is not installed")
         with torch.autocast("cuda", enabled=False):
             cell(torch.zeros(1, 4, 1, 1, device=device), None, None)
     except Exception as error:  # of any kind: compilers and drivers have their own
-        console.note(f"no fused LSTM cell, so that training takes longer: Triton fails ({str(error).splitlines()[0]})")
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        console.note(f"no fused LSTM cell, so that training takes longer: Triton fails ({reason})")
         return False
     return True
 

@@ -90,7 +90,8 @@ class Graphs:
         except RuntimeError as error:  # also when memory is short
             self.gone = True
             self.recorded.clear()
-            self.say(f"training goes on without CUDA graphs (`graph=False`): {str(error).splitlines()[0]}")
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            self.say(f"training goes on without CUDA graphs (`graph=False`): {reason}")
             return
         self.recorded[shape] = its_task, its_noise, replay
         self.seconds += time.monotonic() - began
