@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from gqn.data.files import example, foreign, tfrecord
-from gqn.data.files.export import VIEWS_PER_FILE, Recipe, open_folder
+from gqn.data.files.export import VIEWS_PER_FILE, Recipe, open_folder, unwritten
 from gqn.data.specification import spec
 from gqn.data.tasks import started
 from gqn.errors import BadInput
@@ -104,11 +104,7 @@ def convert(
             (folder / which).mkdir(exist_ok=True)
         _write(root, folder, whole, wanted, workers, len(first))
     except OSError as error:
-        there = sum(path.exists() for _, path, _ in wanted)
-        raise BadInput(
-            f"cannot write {folder}: {error.strerror}; {there} of {len(wanted)} files are whole: "
-            "the same command goes on once it can"
-        ) from error
+        raise unwritten(folder, [path for _, path, _ in wanted], error) from error
     damaged = sum(bool(each.damage) for of_split in looked.values() for each in of_split)
     return Imported(folder, numbers, views * sum(numbers.values()), len(wanted), damaged, doubled)
 

@@ -138,12 +138,17 @@ def export(
             for _, path, part in todo:
                 tfrecord.write(path, _counted(islice(payloads, len(part)), report))
     except OSError as error:
-        there = sum(path.exists() for _, path, _ in wanted)
-        raise BadInput(
-            f"cannot write {folder}: {error.strerror}; {there} of {len(wanted)} files are whole: "
-            "the same command goes on once it can"
-        ) from error
+        raise unwritten(folder, [path for _, path, _ in wanted], error) from error
     return folder
+
+
+def unwritten(folder: Path, files: list[Path], error: OSError) -> BadInput:
+    """The error that a folder cannot be written; some of its `files` may be there already."""
+    there = sum(path.exists() for path in files)
+    return BadInput(
+        f"cannot write {folder}: {error.strerror}; {there} of {len(files)} files are whole: "
+        "the same command goes on once it can"
+    )
 
 
 def payload(scenes: Source, index: int) -> bytes:
