@@ -126,7 +126,13 @@ def test_recorded_configs_of_every_format_are_read(number):
         plain = Config().flat()
         assert said.keys() == flat.keys() - {*configs.PLACES}, "record the format anew, or raise FORMAT"
         usual = {option for option, value in said.items() if value == plain[option]}
-        assert usual <= {"model", "query", "sigmoid_output"}  # others exclude their other values
+        assert usual <= {
+            "model",
+            "query",
+            "sigmoid_output",
+            "max_objects",
+            "hold_out",
+        }  # others exclude their other values
     assert set(MIGRATIONS) == set(range(1, FORMAT))
 
 

@@ -211,7 +211,7 @@ def test_a_datasets_cameras_are_known_and_no_others(name):
     """Of many held-out scenes, of the viewer and of orbits; not on another scale, nor with another field of view."""
     model = constant(torch.zeros(3, 16, 16)).eval()
     model.trained_on = checkpoint.trained_on(name, TOY.having(dataset_name=name))
-    scenes, family = source(name, "test", num_views=10), family_of(name)
+    scenes, family = source(name, "test", num_views=10), family_of(spec(name))
 
     def look(cameras):
         checks.cameras(model, cameras[None], None)

@@ -25,7 +25,7 @@ DATASETS = {
     "jaco": "jaco",
     "mazes": "mazes",
 }
-FAMILIES = {name: family_of(dataset) for name, dataset in DATASETS.items()}
+FAMILIES = {name: family_of(spec(dataset)) for name, dataset in DATASETS.items()}
 FAMILIES["mazes"] = replace(FAMILIES["mazes"], overlay=False)
 RING, FREE = FAMILIES["ring"], FAMILIES["free"]
 

@@ -18,7 +18,7 @@ from gqn.data.sources import family_of
 from gqn.data.specification import spec
 from gqn.scenes import maze_looks, mazes, overlay, plans, raycast, walks
 
-FAMILY = family_of("mazes")
+FAMILY = family_of(spec("mazes"))
 BARE = replace(FAMILY, overlay=False)
 SKY = (149, 224, 255)
 FOUR = ((0, 1), (1, 0), (0, -1), (-1, 0))

@@ -28,7 +28,6 @@ from gqn.artifacts import trained
 from gqn.artifacts.trained import CONFIG, TRAINING, WEIGHTS
 from gqn.config import Config
 from gqn.data import sources
-from gqn.data.specification import spec
 from gqn.errors import RUN, BadInput, short_of_memory
 from gqn.models import Model, checks
 from gqn.runtime import content, files
@@ -107,8 +106,7 @@ def finished(folder: Path) -> bool:
 
 def build(config: Config) -> nn.Module:
     """The model of a config, with weights initialised from the config's seed."""
-    region = spec(config.data.dataset_name).region
-    return models.build(config.model, config.data.image_size, region, config.run.seed)
+    return models.build(config.model, config.data.image_size, config.data.spec.region, config.run.seed)
 
 
 def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
@@ -208,9 +206,11 @@ def no_weights(path: Path) -> str:
 
 def trained_on(name: str, config: Config) -> checks.TrainedOn:
     """The cameras that a config's model was trained with; for scenes from files, only how they are filmed is known."""
-    views, queries = map(checks.of_cameras, sources.cameras(config.data.dataset_name, config.data.query))
     if config.stored:
-        views = queries = {name: views[name] for name in (checks.FOV, checks.SENSE)}
+        some = checks.of_cameras(config.data.spec.filmed.cameras(torch.zeros(1, 5)))
+        views = queries = {name: some[name] for name in (checks.FOV, checks.SENSE)}
+    else:
+        views, queries = map(checks.of_cameras, sources.cameras(config.data.dataset_name, config.data.query))
     return checks.TrainedOn(name, views, queries)
 
 

@@ -24,6 +24,7 @@ def train(argv: list[str]) -> int:
     first.add_argument("--init", default="")
     first.add_argument("--model")
     first.add_argument("-d", "--dataset-name", "--dataset_name")
+    first.add_argument("--data", default="")
     given, rest = first.parse_known_args(argv)
 
     def with_file(base: Config) -> Config:
@@ -37,7 +38,9 @@ def train(argv: list[str]) -> int:
     model = {} if given.model is None else {"model": given.model}
     base = with_file(base.having(**model)).having(init=init, **model)  # a file's options may be those of the model
     if given.dataset_name:
-        base = base.on(given.dataset_name)
+        base = base.on(given.dataset_name, given.data)
+    elif given.data:
+        base = base.having(data=given.data)
     late = [word for word in rest if word in configs.PRESETS]
     options = parsed(
         tyro.cli,

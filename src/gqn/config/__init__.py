@@ -18,7 +18,7 @@ from tyro.conf import Suppress
 
 from gqn.config.migrations import FORMAT, MIGRATIONS, WORLD
 from gqn.data import specification
-from gqn.data.specification import spec
+from gqn.data.specification import DATASETS, DatasetSpec, spec
 from gqn.errors import RUN, BadInput
 from gqn.presets import PRESETS
 from gqn.runtime import content, lookup
@@ -33,7 +33,10 @@ class Data:
     """What a run is trained on. A training sample is one task: a scene with its context and query views."""
 
     dataset_name: Annotated[str, short("-d")] = "shepard_metzler_5_parts"
-    """Name of the released dataset; its scenes are rendered on the fly, unless `data` is given."""
+    """Name of the dataset. Scenes of released ones are rendered on the fly, unless `data` is given; one of your own
+    needs `data`, with NAME/dataset.toml (`gqn data import`)."""
+    own: Suppress[dict[str, Any]] = field(default_factory=dict)
+    """What dataset.toml says of a dataset of one's own, set from the file in `data`; {} for released datasets."""
     data_digest: Suppress[str] = ""
     """Digest of the dataset's files (`gqn.data.fingerprint`), set by training; "" for rendered scenes."""
     world: Suppress[int] = WORLD
@@ -56,11 +59,15 @@ class Data:
     """Keep the documented held-out combinations (rooms only: pairs of shape and hue) out of training."""
 
     def __post_init__(self):
-        specification.check(self.dataset_name, self.query, self.max_objects, self.hold_out)
         check(self)
         specification.check_size(self.image_size)
         if self.query == "overhead" and self.num_queries > 1:
             raise BadInput("a scene has one overhead view: leave `num_queries` away")
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What is known of the dataset."""
+        return specification.described(self.own, "the run's dataset") if self.own else spec(self.dataset_name)
 
 
 @dataclass(frozen=True)
@@ -151,8 +158,15 @@ class Config:
     origin: Origin = field(default=Origin(), compare=False)
 
     def __post_init__(self):
+        if self.data.dataset_name in DATASETS:
+            own = {}
+        else:  # a run knows its dataset when the files are elsewhere
+            own = self.data.own or specification.beside(self.data.dataset_name, self.origin.data)
+        if own != self.data.own:
+            object.__setattr__(self, "data", dataclasses.replace(self.data, own=own))
         data = self.data
-        views = data.num_views or spec(data.dataset_name).num_views
+        specification.check(data.dataset_name, data.spec, data.query, data.max_objects, data.hold_out)
+        views = data.num_views or data.spec.num_views
         known = data.num_views or not self.origin.data  # views per scene of files are known once they are opened
         if known and data.max_context_size + data.num_queries > views:
             raise BadInput(
@@ -178,7 +192,7 @@ class Config:
         groups: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             if name not in places:
-                known = ["model", *(name for name in places if name not in DIGESTS)]
+                known = ["model", *(name for name in places if name not in SET)]
                 raise BadInput(f"{where}: {lookup.unknown('option', name, known)}")
             group, option = places[name]
             groups.setdefault(group, {})[option] = value
@@ -207,16 +221,17 @@ class Config:
         values = {name: getattr(getattr(self, group), option) for name, (group, option) in self._places().items()}
         return {"model": models.name_of(self.model)} | values
 
-    def on(self, dataset: str) -> "Config":
-        """The same config for another dataset.
+    def on(self, dataset: str, data: str = "") -> "Config":
+        """The same config for another dataset, which is in files if `data` says where.
 
         If the images had the released size, they have the released size of the new dataset. The number of context
         views is reduced if the new dataset has fewer.
         """
-        here, there = spec(self.data.dataset_name), spec(dataset)
+        here, there = self.data.spec, spec(dataset, data)
         size = there.image_size if self.data.image_size == here.image_size else self.data.image_size
         most = min(self.data.max_context_size, there.max_context)
-        return self.having(dataset_name=dataset, image_size=size, max_context_size=most)
+        place = {"data": data} if data else {}
+        return self.having(dataset_name=dataset, image_size=size, max_context_size=most, own={}, **place)
 
     def with_model_of(self, other: "Config") -> "Config":
         """The same config with the model and image size of another config, so that its weights fit."""
@@ -303,8 +318,8 @@ def toml(path: Path) -> dict[str, Any]:
 def read_toml(path: Path, base: Config) -> Config:
     """`base` with the options of a TOML file, by their flat names."""
     values = toml(path)
-    if found := [name for name in DIGESTS if name in values]:
-        raise BadInput(f"{path}: {lookup.unknown('option', found[0], set(base.flat()) - set(DIGESTS))}")
+    if found := [name for name in SET if name in values]:
+        raise BadInput(f"{path}: {lookup.unknown('option', found[0], set(base.flat()) - set(SET))}")
     return base.replaced(values, str(path))
 
 
@@ -351,6 +366,7 @@ def _read(values: dict[str, Any], where: str) -> Config:
 
 PLACES = [f.name for f in dataclasses.fields(Origin)]
 DIGESTS = ["data_digest", "init_digest"]
+SET = [*DIGESTS, "own", "world"]  # options that training sets, not the user
 
 
 def differences(ours: Config, theirs: Config, options: Iterable[str]) -> list[str]:

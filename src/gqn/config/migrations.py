@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-FORMAT = 3  # of config.json
+FORMAT = 4  # of config.json
 WORLD = 2  # `Data.world` of new runs
 
 
@@ -55,5 +55,10 @@ def _of_its_world(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"data": {"world": WORLD if known else 1} | data}
 
 
+def _without_own(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 to 4. Before format 4 there were only released datasets, so that nothing had to be said of them."""
+    return values
+
+
 # Functions that convert the content of config.json from a format to the next; they also remove dropped options.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _grouped, 2: _of_its_world}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _grouped, 2: _of_its_world, 3: _without_own}

@@ -13,10 +13,12 @@ from gqn.data.files import jpeg
 from gqn.data.files.stored import find, stored
 from gqn.data.remote import cache
 from gqn.data.remote.source import Remote
-from gqn.data.specification import check, check_size, spec
+from gqn.data.specification import DatasetSpec, check, check_size, spec
 from gqn.data.tasks import rng
 from gqn.errors import BadInput
 from gqn.runtime import lookup
+from gqn.scenes import Moves
+from gqn.scenes.captured import Captured
 from gqn.views import Cameras, Views
 
 # Scene seeds of the two splits; they are disjoint.
@@ -36,7 +38,9 @@ def source(
     query: str = "view",
     max_objects: int = 0,
 ) -> Source:
-    """The scenes of the dataset with this released name: rendered on the fly, or read from `data` if it is given.
+    """The scenes of the dataset with this name: rendered on the fly, or read from `data` if it is given.
+
+    A name that is not a released one is of a dataset of one's own, which `data`/`name`/dataset.toml describes.
 
     `split` is "train" or "test". `image_size` and `num_views` default to those of the released dataset for rendered
     scenes, and to those of the files for stored scenes. `num_scenes` keeps only the first so many scenes.
@@ -56,8 +60,7 @@ def source(
     Raises BadInput if there are no such files, if they hold less than was asked for, if one cannot be used, or if an
     option does not apply.
     """
-    family = family_of(name)
-    row = spec(name)
+    row = spec(name, data)
     if data is not None:
         if hold_out or max_objects or query != "view":
             raise BadInput(
@@ -71,8 +74,10 @@ def source(
             paths = cache.first(addresses, kept, num_scenes)
         else:
             paths = find(Path(data), name, split)
+        num_views = num_views or (0 if row.family else row.num_views)
         return stored(paths, image_size, num_views, num_scenes, row.filmed.cameras, skip_damaged)
-    check(name, query, max_objects, hold_out)
+    check(name, row, query, max_objects, hold_out)
+    family = family_of(row)
     if max_objects:
         family = replace(family, max_objects=max_objects)
     if hold_out:
@@ -110,12 +115,18 @@ def cameras(name: str, query: str = "view") -> tuple[Cameras, Cameras]:
     return views, scenes.family.overhead(scenes.scene(0)[0]) if query == "overhead" else views
 
 
-def family_of(name: str) -> Any:
-    """The scene family that renders a dataset, by the dataset's released name."""
-    row = spec(name)
-    filmed = row.filmed
-    how = {"fov": filmed.fov, "convention": filmed.convention, "unit": filmed.unit}
-    return lookup.load("scenes", row.family).Family(**row.options, **how)
+def family_of(row: DatasetSpec) -> Any:
+    """The scene family that renders a dataset of `gqn.data.specification.DATASETS`."""
+    return lookup.load("scenes", row.family).Family(**row.options, **_filmed(row))
+
+
+def moves_of(row: DatasetSpec) -> Moves:
+    """How cameras move in the scenes of a dataset, if nothing is known of a scene but its views."""
+    return family_of(row) if row.family else Captured(**row.options, **_filmed(row))
+
+
+def _filmed(row: DatasetSpec) -> dict[str, Any]:
+    return {"fov": row.filmed.fov, "convention": row.filmed.convention, "unit": row.filmed.unit}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,15 @@
-"""The seven released datasets (github.com/google-deepmind/gqn-datasets) as a table."""
+"""What is known of a dataset: of the seven released ones as a table, of one's own from the file beside its scenes.
 
+The released ones are those of github.com/google-deepmind/gqn-datasets. A dataset of one's own has a `dataset.toml`
+in its folder, with the keys of `KEYS`; `gqn data import` writes it.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gqn.errors import BadInput
@@ -18,8 +27,8 @@ class Filmed:
 
     fov: float  # degrees
     clockwise: bool  # whether yaw turns clockwise, seen from above
-    unit: float  # a unit of camera positions, in units of the family's scenes: metres, for rooms
-    eye: float = 0.0  # height of the eye where z is 0, in units of the family's scenes
+    unit: float  # a unit of camera positions, in units of the scenes: metres, for rooms
+    eye: float = 0.0  # height of the eye where z is 0, in units of the scenes
 
     @property
     def convention(self) -> "Convention":
@@ -37,16 +46,16 @@ class Filmed:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One released dataset: what its files hold, and the scene family that renders scenes of the same kind."""
+    """One dataset: what its files hold, and the scene family that renders scenes of the same kind."""
 
-    files: tuple[int, int]  # number of files: training split, test split
-    family: str  # module in gqn.scenes
+    files: tuple[int, int]  # number of released files: training split, test split
+    family: str  # module in gqn.scenes; "" for scenes of one's own, which nothing here renders
     num_views: int  # per scene
     image_size: int  # side in pixels
     max_context: int  # the paper's maximum number of context views
     region: tuple[float, float, float]  # half extents (x, y, z) of the box around the origin that contains the scene
     filmed: "Filmed"
-    options: dict[str, Any] = field(default_factory=dict)  # arguments of the family's class
+    options: dict[str, Any] = field(default_factory=dict)  # arguments of the family's class, or of `Captured`
 
 
 BUCKET = "gs://gqn-dataset"  # public; files are at <dataset>/<split>/<i>-of-<n>.tfrecord
@@ -80,11 +89,101 @@ DATASETS = {
 ABILITIES = {"rooms": {"max_objects", "hold_out"}, "mazes": {"query"}}
 
 
-def spec(name: str) -> DatasetSpec:
-    """The row of a dataset. Raises BadInput, suggesting the nearest name, if it is unknown."""
-    if name not in DATASETS:
-        raise BadInput(lookup.unknown("dataset", str(name), DATASETS))
-    return DATASETS[name]
+BESIDE = "dataset.toml"
+KEYS: dict[str, type] = {
+    "name": str,  # of the dataset
+    "fov": float,  # full angle across the square images, in degrees
+    "views": int,  # of each scene, at least
+    "size": int,  # side of the images in pixels
+    "region": list,  # half extents (x, y, z) of the box around the origin that contains a scene
+    "clockwise": bool,  # whether yaw turns clockwise, seen from above; false if missing
+    "unit": float,  # a unit of camera positions, in units of the scenes; 1 if missing
+    "eye": float,  # height of the eye where z is 0, in units of the scenes; 0 if missing
+    "orbit": list,  # radius and z of a circle around the middle, for cameras that look inward; else missing
+}
+NEEDED = ("name", "fov", "views", "size", "region")
+
+
+def spec(name: str, data: Path | str | None = None) -> DatasetSpec:
+    """What is known of a dataset; of one's own, from the file beside its scenes in the folder `data`.
+
+    Raises BadInput, suggesting the nearest name, if it is unknown, and if that file is damaged.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    return described(beside(name, data), f"the {BESIDE} of {name}")
+
+
+def beside(name: str, data: Path | str | None) -> dict[str, Any]:
+    """What the file beside scenes of one's own says, in `data`/`name` or `data`. BadInput if there is none."""
+    way = f"a dataset of your own needs `data`, a folder with {name}/{BESIDE}; gqn data import makes one of photographs"
+    if not data:
+        raise BadInput(f"{lookup.unknown('dataset', name, DATASETS)} {way[0].upper()}{way[1:]}.")
+    if not Path(data).is_dir():
+        raise BadInput(f"there is no folder {data} with {name}, a dataset of your own: `data` says where it is now")
+    for path in (Path(data) / name / BESIDE, Path(data) / BESIDE):
+        try:
+            found = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise BadInput(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{path} is not valid TOML: {error}") from error
+        described(found, str(path))
+        if found["name"] != name:
+            raise BadInput(f"{path} is of the dataset {found['name']}, and not of {name}")
+        return found
+    raise BadInput(
+        f"{name} is not a released dataset, and there is no {BESIDE} in {data} or {Path(data) / name}: {way}"
+    )
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    """The text of a `dataset.toml` that says these values."""
+    return "".join(f"{key} = {json.dumps(values[key])}\n" for key in KEYS if key in values)  # JSON of such is TOML
+
+
+def described(values: Mapping[str, Any], where: str) -> DatasetSpec:
+    """The dataset that a `dataset.toml` describes; a BadInput about it names `where` it comes from."""
+    for key, value in values.items():
+        if key not in KEYS:
+            raise BadInput(f"{where}: {lookup.unknown('key', key, KEYS)}")
+        kind = KEYS[key]
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise BadInput(f"{where}: {key} must be a {kind.__name__}, not {value!r}")
+    if missing := [key for key in NEEDED if key not in values]:
+        raise BadInput(f"{where}: {missing[0]} is missing")
+    lengths = {
+        key: _lengths(values[key], n, f"{where}: {key}") for key, n in (("region", 3), ("orbit", 2)) if key in values
+    }
+    fov, unit, eye = (float(values.get(key, default)) for key, default in (("fov", 0), ("unit", 1), ("eye", 0)))
+    if not 0 < fov < 180:
+        raise BadInput(f"{where}: fov is between 0 and 180 degrees, not {fov}")
+    if not (0 < unit < math.inf and math.isfinite(eye)):
+        raise BadInput(f"{where}: unit must be positive, and eye a height, not {unit} and {eye}")
+    if min(lengths["region"]) <= 0 or lengths.get("orbit", [1])[0] <= 0:
+        raise BadInput(f"{where}: region holds three half extents, and orbit a radius and z: give positive lengths")
+    if values["views"] < 2:
+        raise BadInput(f"{where}: a scene needs at least 2 views, not {values['views']}")
+    check_size(values["size"])
+    return DatasetSpec(
+        files=(0, 0),
+        family="",
+        num_views=values["views"],
+        image_size=values["size"],
+        max_context=values["views"] - 1,
+        region=(lengths["region"][0], lengths["region"][1], lengths["region"][2]),
+        filmed=Filmed(fov, values.get("clockwise", False), unit, eye),
+        options={"circle": tuple(lengths["orbit"])} if "orbit" in lengths else {},
+    )
+
+
+def _lengths(value: list[Any], count: int, where: str) -> list[float]:
+    good = len(value) == count and all(type(x) in (int, float) and math.isfinite(x) for x in value)
+    if not good:
+        raise BadInput(f"{where} must be {count} numbers, not {value!r}")
+    return [float(x) for x in value]
 
 
 def check_size(image_size: int) -> None:
@@ -93,9 +192,9 @@ def check_size(image_size: int) -> None:
         raise BadInput(f"`image_size` must be a multiple of 4, at least 16, not {image_size}")
 
 
-def check(name: str, query: str, max_objects: int, hold_out: bool) -> None:
+def check(name: str, row: DatasetSpec, query: str, max_objects: int, hold_out: bool) -> None:
     """Raise BadInput if the dataset's family does not support these options of `gqn.data.sources.source`."""
-    can = ABILITIES.get(spec(name).family, set())
+    can = ABILITIES.get(row.family, set())
     for option, asked, what in (
         ("query", query == "overhead", "overhead view"),
         ("max_objects", max_objects, "varying number of objects"),

@@ -9,6 +9,7 @@ from gqn.config import Config
 from gqn.data import Source
 from gqn.data.sources import Rendered, source
 from gqn.data.tasks import Sampler, batches
+from gqn.errors import BadInput
 from gqn.runtime.console import say
 from gqn.views import Task, Views, stack
 
@@ -41,7 +42,15 @@ def described(scenes: Rendered, number: int) -> Any:
 
 
 def rendered(config: Config) -> Rendered:
-    """A run's held-out scenes, rendered, so that the camera can go anywhere; prints a note if the run uses files."""
+    """A run's held-out scenes, rendered, so that the camera can go anywhere; prints a note if the run uses files.
+
+    BadInput if nothing renders scenes of its dataset.
+    """
+    if config.data.own:
+        raise BadInput(
+            f"here the camera moves freely, and nothing renders {config.data.dataset_name}: "
+            "of scenes of your own, only their views are known"
+        )
     if config.origin.data:
         say(f"the camera moves freely: scenes are rendered, and not those in {config.origin.data}")
     scenes = source(**(config.scenes("test") | {"data": None}))

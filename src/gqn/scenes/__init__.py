@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from gqn.views import Cameras, Views
 
 
-class Family(Protocol):
-    """A distribution of scenes. A scene is described by a `Scene`, a frozen dataclass of the family's module.
-
-    Optional members: `overhead(scene) -> Cameras` (1,), for a family with a view from straight above; a field
-    `max_objects`, if the number of objects varies; a field `hold_out`, if the family has a documented hold-out.
-    """
+class Moves(Protocol):
+    """How cameras move in scenes."""
 
     @property
     def fov(self) -> float:
@@ -30,20 +26,28 @@ class Family(Protocol):
         """How a dragged camera moves: on a "sphere", on a "ring", "around" the middle, or in a "walk"."""
         ...
 
-    def sample(self, rng: np.random.Generator) -> Any:
-        """A random Scene."""
-        ...
-
-    def cameras(self, rng: np.random.Generator, scene: Any, k: int) -> Cameras:
-        """Random cameras (K,), distributed as in the dataset."""
-        ...
-
     def allowed(self, scene: Any | None, cameras: Cameras) -> Cameras:
         """The nearest cameras (K,) that the family allows; `scene` is None if the scene is unknown."""
         ...
 
     def orbit(self, scene: Any, k: int) -> Cameras:
         """Cameras (K,) evenly spaced over one full turn."""
+        ...
+
+
+class Family(Moves, Protocol):
+    """A distribution of scenes. A scene is described by a `Scene`, a frozen dataclass of the family's module.
+
+    Optional members: `overhead(scene) -> Cameras` (1,), for a family with a view from straight above; a field
+    `max_objects`, if the number of objects varies; a field `hold_out`, if the family has a documented hold-out.
+    """
+
+    def sample(self, rng: np.random.Generator) -> Any:
+        """A random Scene."""
+        ...
+
+    def cameras(self, rng: np.random.Generator, scene: Any, k: int) -> Cameras:
+        """Random cameras (K,), distributed as in the dataset."""
         ...
 
     def render(self, scene: Any, cameras: Cameras, size: int, antialias: bool | None = None) -> Views:

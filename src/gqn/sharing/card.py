@@ -46,8 +46,16 @@ def data(config: Config) -> str:
     lines = [
         f"`{of.dataset_name}`, "
         + ("read from files in the released format" if config.stored else "rendered by this package")
-        + f", at {of.image_size} px, with {of.num_views or 'the released number of'} views of each scene.",
+        + f", at {of.image_size} px, with {of.num_views or of.spec.num_views} views of each scene.",
     ]
+    if of.own:
+        row = of.spec
+        x, y, z = row.region
+        lines.append(
+            f"It is a dataset of one's own: square images of {row.filmed.fov:g} degrees, in a box of half extents "
+            f"{x:g}, {y:g} and {z:g}; yaw turns {'clockwise' if row.filmed.clockwise else 'anticlockwise'}, seen from "
+            f"above, and a unit of positions is {row.filmed.unit:g} of the scenes'."
+        )
     if of.query == "overhead":
         lines.append("It is asked for the view from straight above.")
     if of.max_objects:

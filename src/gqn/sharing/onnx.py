@@ -66,7 +66,8 @@ def export(run: str | Path, out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot write {out}: {error.strerror}") from error
-    scenes = source(**config.scenes("test") | {"data": None, "num_views": 0})
+    data = config.origin.data if config.data.own else None
+    scenes = source(**config.scenes("test") | {"data": data, "num_views": 0})
     tasks = [heldout.tasks(scenes, 0, 1, context, queries) for context, queries in CHECKED]
     sampler = Sampler(model, tasks[0])
     cases = [inputs(model, task, queries) for task, (_, queries) in zip(tasks, CHECKED, strict=True)]

@@ -13,7 +13,7 @@ const KEYS = {
 const MOTIONS = { // how cameras move: what to say of it
   sphere: "Drag to see the object from where the network has not.",
   ring: "Drag to go around the room, to where the network has not been.",
-  around: "Drag to go around the arm, up and down; W and S: nearer, farther.",
+  around: "Drag to go around the middle, up and down; W and S: nearer, farther.",
   walk: "Drag sideways to look, up and down to walk; or W A S D and arrows.",
 };
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gqn.config import Config
 from gqn.data import Source
-from gqn.data.sources import Rendered, family_of, source
-from gqn.data.specification import DATASETS, spec
+from gqn.data.sources import Rendered, moves_of, source
+from gqn.data.specification import DATASETS, DatasetSpec, spec
 from gqn.data.tasks import rng
 from gqn.errors import BadInput
 from gqn.figures import drawing, heldout, orbit
@@ -100,8 +100,9 @@ class Session:
     """
 
     def __init__(self, name: str, config: Config, model: Model, data: str | None = None):
-        self.name, self.config, self.model, self.data = name, config, model, data
-        self.datasets = [config.data.dataset_name] if data else list(DATASETS)
+        self.name, self.config, self.model = name, config, model
+        self.data = data or (config.origin.data if config.data.own else None)
+        self.datasets = [config.data.dataset_name] if self.data else list(DATASETS)
         self._source = lru_cache(None)(self._open)
         self._scene = lru_cache(KEPT)(self._find)
         self._known = lru_cache(KEPT)(self._represent)
@@ -148,7 +149,7 @@ class Session:
             "motion": scene.family.motion,
             "fov": math.radians(scene.views.cameras.fov),
             "clockwise": scene.views.cameras.convention.clockwise,
-            "plan": scene.plan(max(spec(q.dataset).region[:2])),
+            "plan": scene.plan(max(self._spec(q.dataset).region[:2])),
             "poses": poses,
             "above": scene.above,
             "anywhere": scene.description is not None,
@@ -238,7 +239,10 @@ class Session:
         views = heldout.views(scenes, number, CONTEXT)
         if isinstance(scenes, Rendered):
             return Scene(number, scenes, scenes.family, views, heldout.described(scenes, number))
-        return Scene(number, scenes, family_of(dataset), views, None)
+        return Scene(number, scenes, moves_of(self._spec(dataset)), views, None)
+
+    def _spec(self, dataset: str) -> DatasetSpec:
+        return spec(dataset, self.data)
 
     def _represent(self, dataset: str, number: int, context: tuple[Where, ...]) -> tuple[Views, Tensor]:
         """The context views (1, M), float frames, and their representation."""

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from gqn.data import Source
 from gqn.data.files import example, tfrecord
 from gqn.data.sources import source
+from gqn.data.specification import BESIDE, DATASETS, as_toml, beside
 from gqn.data.tasks import started
 from gqn.errors import Absent, BadInput
 from gqn.runtime import files
@@ -115,6 +116,9 @@ def export(
     total = sum(len(part) for *_, part in wanted)
     try:
         open_folder(folder, recipe)
+        if name not in DATASETS:
+            toml = as_toml(beside(name, data) | {"size": of_all.image_size, "views": of_all.num_views})
+            files.write(folder / BESIDE, lambda path: path.write_text(toml, encoding="utf-8"))
         for split in made:
             (folder / split).mkdir(exist_ok=True)
         todo = [(split, path, part) for split, path, part in wanted if not path.exists()]
