@@ -1,9 +1,11 @@
 """`gqn data`: the commands for files of scenes."""
 
 import argparse
+import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from gqn.cli.parsing import Parser, positive, whole
 from gqn.data.specification import BUCKET
@@ -39,14 +41,16 @@ def data(argv: list[str]) -> int:
 
     add = commands.add_parser(
         "import",
-        help="write scenes of other ports' files to files in the released format",
-        description="Write the scenes of other ports' files (*.pt.gz and *.pt of torch.save, and *.tfrecord.gz) to "
-        "DIR/DATASET/{train,test}/*.tfrecord, in the released format. Nothing in a file is executed. The same command "
-        "goes on after a stop.",
+        help="write photographs, or other ports' files, to files in the released format",
+        description="Write scenes to DIR/NAME/{train,test}/*.tfrecord, in the released format. Photographs or "
+        "renderings with their cameras, each scene a folder with a transforms.json (Blender, nerfstudio) or a "
+        "model of COLMAP's, "
+        "become a dataset of your own, with a dataset.toml. Other ports' files (*.pt.gz and *.pt of torch.save, and "
+        "*.tfrecord.gz) stay what they are; nothing in them is executed. The same command goes on after a stop.",
     )
     add.set_defaults(run=_import)
     add.add_argument("src", type=Path, metavar="SRC", help="a file, or a folder with some at any depth")
-    add.add_argument("--name", required=True, metavar="DATASET", help="dataset, by its released name")
+    add.add_argument("--name", required=True, metavar="NAME", help="dataset: a new name for photographs")
     add.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder in which to make the dataset's folder"
     )
@@ -54,6 +58,39 @@ def data(argv: list[str]) -> int:
     add.add_argument("--scenes-per-file", type=positive, metavar="F", help="default: 15,000 views' worth")
     add.add_argument("--workers", type=whole, metavar="W", help="processes (default: one per core; 0: this one)")
     add.add_argument("--skip-damaged", action="store_true", help="leave out files that cannot be read, and count them")
+    photographs = add.add_argument_group("for photographs")
+    photographs.add_argument(
+        "--image-size", type=positive, metavar="S", help="side of the frames in pixels (default: 64)"
+    )
+    photographs.add_argument(
+        "--fov", type=float, metavar="DEGREES", help="field of view (default: the widest that all photographs show)"
+    )
+    photographs.add_argument(
+        "--views", type=positive, metavar="K", help="views of a scene (default: as many as all have)"
+    )
+    photographs.add_argument(
+        "--up",
+        choices=("x", "-x", "y", "-y", "z", "-z", "cameras"),
+        help="what is up in the source; cameras: the mean of the cameras' (default: z; of what COLMAP made, cameras)",
+    )
+    photographs.add_argument(
+        "--frame",
+        choices=("scene", "dataset"),
+        help="whether each scene has coordinates of its own (default: dataset; of what COLMAP made, scene)",
+    )
+    photographs.add_argument(
+        "--centre",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="middle of the scenes, in the source's coordinates",
+    )
+    photographs.add_argument(
+        "--region", type=float, nargs=3, metavar=("X", "Y", "Z"), help="half extents of the scenes, in its units"
+    )
+    photographs.add_argument(
+        "--test-scenes", type=positive, metavar="N", help="held-out scenes, the last (default: a tenth)"
+    )
 
     add = commands.add_parser(
         "download",
@@ -163,9 +200,24 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _import(given: argparse.Namespace) -> int:
+    from gqn.data.files import capture
     from gqn.data.files.conversion import convert
     from gqn.runtime.console import say
 
+    asked = {field.name: getattr(given, field.name) for field in dataclasses.fields(capture.Options)}
+    chosen: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in asked.items() if value
+    }
+    if given.src.exists() and capture.found(given.src):
+        options = capture.Options(**chosen)
+        out, per_file = given.out, given.scenes_per_file
+        folder = capture.convert(given.src, given.name, out, options, given.split, per_file, _workers(given))
+        say(f"done: {folder} (next: gqn data info {folder}; gqn train fast --data {out} -d {given.name})")
+        return 0
+    if chosen:
+        raise BadInput(
+            f"{given.src} holds no transforms.json and no model of COLMAP's: leave `{next(iter(chosen))}` away"
+        )
     done = convert(
         given.src,
         given.name,

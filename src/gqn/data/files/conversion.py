@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -66,6 +66,8 @@ def convert(
 ) -> Imported:
     """Write the scenes of the files at or below `src` to `out`/`name`/{train,test}, as those of dataset `name`.
 
+    A dataset that is not a released one needs a dataset.toml in its folder (`gqn.data.specification`).
+
     Files are *.pt, *.pt.gz (see `foreign`) and *.tfrecord.gz. Those below a folder train or test are of that split, all
     others of `split`. They are taken in the order of their names, with numbers in numerical order. All files are read
     twice, by so many `workers` (processes; 0: this one): first to check and to count what they hold, then to write it.
@@ -76,7 +78,7 @@ def convert(
     Raises BadInput if there are no such files, if one cannot be read, if scenes differ in their number of views or in
     size, if the folder holds other data or was begun with other options or files, or if it cannot be written.
     """
-    spec(name)
+    spec(name, out)
     found, doubled = find(src, split)
     folder, root = out / name, src.parent if src.is_file() else src
     looked = _looked(root, found, folder, workers, skip_damaged)
@@ -102,7 +104,7 @@ def convert(
         _save(folder / SURVEY, looked)
         for which in some:
             (folder / which).mkdir(exist_ok=True)
-        _write(root, folder, whole, wanted, workers, len(first))
+        written(folder, wanted, _Payloads(root, whole), workers, len(first))
     except OSError as error:
         raise unwritten(folder, [path for _, path, _ in wanted], error) from error
     damaged = sum(bool(each.damage) for of_split in looked.values() for each in of_split)
@@ -204,9 +206,14 @@ def _alike(src: Path, looked: list[Looked]) -> tuple[int, int]:
     return next(iter(names))
 
 
-def _write(
-    root: Path, folder: Path, looked: dict[str, list[Looked]], wanted: list[File], workers: int, scene_bytes: int
+def written(
+    folder: Path, wanted: list[File], payloads: Callable[[str, range], Iterator[bytes]], workers: int, scene_bytes: int
 ) -> None:
+    """Write the files of a dataset that are not there yet, and show progress.
+
+    `payloads` gives the payloads of a range of the scenes of a split; it is called in the workers. A scene has about
+    `scene_bytes`. Raises what it raises, or OSError.
+    """
     todo = [file for file in wanted if not file[1].exists()]
     total, left = (sum(len(part) for *_, part in some) for some in (wanted, todo))
     say(
@@ -214,7 +221,7 @@ def _write(
         + (f" ({len(wanted) - len(todo)} files are there)" if len(todo) < len(wanted) else "")
     )
     with Reporter("write", total, total - left, "scenes") as report:
-        for result in _all(_Write(root, looked, todo), workers):
+        for result in _all(_Write(payloads, todo), workers):
             if isinstance(result, OSError):
                 raise OSError(*result.args)
             if isinstance(result, BadInput):
@@ -262,12 +269,29 @@ class _Look(Dataset):
         return Looked(name, size, [(*kind, times) for kind, times in kinds.items()])
 
 
+class _Payloads:
+    """The payloads of the scenes of the files that were looked at."""
+
+    def __init__(self, root: Path, looked: dict[str, list[Looked]]):
+        self.root, self.looked = root, looked
+        self.ends = {which: np.cumsum([0] + [each.scenes for each in looked[which]]) for which in looked}
+
+    def __call__(self, which: str, part: range) -> Iterator[bytes]:
+        """Those of a range of the scenes of a split."""
+        ends = self.ends[which]
+        file = int(np.searchsorted(ends, part.start, side="right")) - 1
+        while file < len(self.looked[which]) and ends[file] < part.stop:
+            first, each = int(ends[file]), self.looked[which][file]
+            start, stop = max(part.start - first, 0), min(part.stop - first, each.scenes)
+            yield from _payloads(self.root / each.name, start, stop)
+            file += 1
+
+
 class _Write(Dataset):
     """Writes each file; an item is the number of its scenes."""
 
-    def __init__(self, root: Path, looked: dict[str, list[Looked]], todo: list[File]):
-        self.root, self.looked, self.todo = root, looked, todo
-        self.ends = {which: np.cumsum([0] + [each.scenes for each in looked[which]]) for which in looked}
+    def __init__(self, payloads: Callable[[str, range], Iterator[bytes]], todo: list[File]):
+        self.payloads, self.todo = payloads, todo
 
     def __len__(self) -> int:
         return len(self.todo)
@@ -279,13 +303,3 @@ class _Write(Dataset):
         except (OSError, BadInput) as error:
             return error  # returned, because an error raised in a worker would reach the user as a traceback
         return len(part)
-
-    def payloads(self, which: str, part: range) -> Iterator[bytes]:
-        """The payloads of a range of the scenes of a split."""
-        ends = self.ends[which]
-        file = int(np.searchsorted(ends, part.start, side="right")) - 1
-        while file < len(self.looked[which]) and ends[file] < part.stop:
-            first, each = int(ends[file]), self.looked[which][file]
-            start, stop = max(part.start - first, 0), min(part.stop - first, each.scenes)
-            yield from _payloads(self.root / each.name, start, stop)
-            file += 1
