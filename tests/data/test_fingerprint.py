@@ -9,6 +9,7 @@ import pytest
 from gqn.artifacts import checkpoint
 from gqn.cli.main import main
 from gqn.config import Place
+from gqn.config.migrations import FORMAT
 from gqn.data import fingerprint
 from gqn.data.files import tfrecord
 from gqn.data.sources import source
@@ -37,7 +38,7 @@ def test_the_same_files_are_the_same_run_wherever_they_lie(rendered, tmp_path, m
         training.train(config, Place(workers=0), tmp_path / "run")
     at_step(-1, die)
     written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert written.pop("format") == 3 and "origin" not in written
+    assert written.pop("format") == FORMAT and "origin" not in written
     assert not {"data", "init"} & {name for group in written.values() for name in group}
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -101,7 +102,7 @@ def test_a_run_of_an_earlier_version_says_no_more_than_a_place(rendered, tmp_pat
     config = TOY.having(data=str(rendered), batch_size=4, num_train_samples=8, num_val_samples=4)
     training.train(config, Place(workers=0), tmp_path / "run")
     old = checkpoint.config_of(tmp_path / "run").flat()  # as format 1 had it, without groups
-    del old["world"]
+    del old["world"], old["own"]
     del old["model"], old["init"], old["data_digest"], old["init_digest"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(old | {"data": str(rendered)}))
     (tmp_path / "run" / "origin.json").unlink()

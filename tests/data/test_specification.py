@@ -86,7 +86,7 @@ def test_a_file_that_is_missing_or_no_such_file_is_named(tmp_path):
         with pytest.raises(BadInput, match=says):
             spec("mine", tmp_path)
     path.unlink()
-    with pytest.raises(BadInput, match=r"there is no dataset\.toml in"):
+    with pytest.raises(BadInput, match=r"There is no dataset\.toml in"):
         spec("mine", tmp_path)
     with pytest.raises(BadInput, match=r"there is no folder .*gone with mine"):
         spec("mine", tmp_path / "gone")

@@ -46,7 +46,7 @@ def test_places_here_are_not_given_away(run, tmp_path, monkeypatch):
     found["evaluation"]["run"] = "/home/me/secret/run"
     (tmp_path / "run" / "eval.json").write_text(json.dumps(found))
     old = checkpoint.config_of(run).flat() | {"data": "/home/me/secret"}  # as it was kept before, in format 1
-    del old["model"], old["world"]
+    del old["model"], old["world"], old["own"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(old))
     for file in export.export(tmp_path / "run", tmp_path / "gift").iterdir():
         assert b"secret" not in file.read_bytes(), file

@@ -116,9 +116,12 @@ def spec(name: str, data: Path | str | None = None) -> DatasetSpec:
 
 def beside(name: str, data: Path | str | None) -> dict[str, Any]:
     """What the file beside scenes of one's own says, in `data`/`name` or `data`. BadInput if there is none."""
-    way = f"a dataset of your own needs `data`, a folder with {name}/{BESIDE}; gqn data import makes one of photographs"
+    unknown = lookup.unknown("dataset", name, DATASETS)
+    way = (
+        f"A dataset of your own needs `data`, a folder with {name}/{BESIDE}; gqn data import makes one of photographs."
+    )
     if not data:
-        raise BadInput(f"{lookup.unknown('dataset', name, DATASETS)} {way[0].upper()}{way[1:]}.")
+        raise BadInput(f"{unknown} {way}")
     if not Path(data).is_dir():
         raise BadInput(f"there is no folder {data} with {name}, a dataset of your own: `data` says where it is now")
     for path in (Path(data) / name / BESIDE, Path(data) / BESIDE):
@@ -134,9 +137,7 @@ def beside(name: str, data: Path | str | None) -> dict[str, Any]:
         if found["name"] != name:
             raise BadInput(f"{path} is of the dataset {found['name']}, and not of {name}")
         return found
-    raise BadInput(
-        f"{name} is not a released dataset, and there is no {BESIDE} in {data} or {Path(data) / name}: {way}"
-    )
+    raise BadInput(f"{unknown} There is no {BESIDE} in {data} or {Path(data) / name}. {way}")
 
 
 def as_toml(values: Mapping[str, Any]) -> str:

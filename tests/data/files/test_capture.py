@@ -374,7 +374,7 @@ def test_wrong_calls_say_one_line(scenes, tmp_path, capsys):
         (["data", "import", scenes, "--name", "m", "--region", "1", "0", "1", *out], "--region holds three half"),
         (["data", "import", scenes, "--name", "m", "--test-scenes", "11", *out], "11 held-out scenes leave none of 11"),
         (["train", "fast", "-d", "mine", "--dry-run"], "A dataset of your own needs --data"),
-        (["train", "fast", "-d", "mine", "--data", scenes, "--dry-run"], "there is no dataset.toml in"),
+        (["train", "fast", "-d", "mine", "--data", scenes, "--dry-run"], "There is no dataset.toml in"),
     ):
         status, said = said_of(capsys, *argv)
         assert status == 2 and line in said, said

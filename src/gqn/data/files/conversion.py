@@ -78,7 +78,7 @@ def convert(
     Raises BadInput if there are no such files, if one cannot be read, if scenes differ in their number of views or in
     size, if the folder holds other data or was begun with other options or files, or if it cannot be written.
     """
-    spec(name, out)
+    spec(name, out if (out / name).is_dir() else None)
     found, doubled = find(src, split)
     folder, root = out / name, src.parent if src.is_file() else src
     looked = _looked(root, found, folder, workers, skip_damaged)
