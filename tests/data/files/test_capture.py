@@ -8,7 +8,7 @@ import tomllib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -289,6 +289,7 @@ JSON = st.recursive(
 )
 
 
+@example(value=False, key="camera_angle_x")
 @given(value=JSON, key=st.sampled_from(["frames", "camera_angle_x", "w", "fl_x", "k1", "camera_model", "cx"]))
 @settings(max_examples=60, deadline=None)
 def test_any_value_in_a_transforms_json_is_used_or_named(tmp_path_factory, value, key):

@@ -40,7 +40,7 @@ def photos(path: Path) -> tuple[list[Photo], bool]:
     for number, frame in enumerate(frames):
         try:
             found.append(_photo(path.parent, said, frame))
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
             why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise BadInput(f"{path}: frame {number}: {why}") from error
     return found, "applied_transform" in said
