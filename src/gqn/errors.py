@@ -30,7 +30,7 @@ LACK = (  # in messages of RuntimeErrors that mean out of memory
     "Cannot allocate memory",
     "ALLOC_FAILED",  # cuBLAS, cuDNN
 )
-WORKER = ("DataLoader worker", "unable to write to file </torch", "unable to open shared memory object")
+WORKER = ("DataLoader worker (pid", "unable to write to file </torch", "unable to open shared memory object")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from support import run
         (["train", "demo", "--hold-out", "--dry-run"], "no documented hold-out"),
         (["figure", "nowhere.png", "RUN"], "unknown name in figures 'nowhere.png'"),
         (["train", "demo", "--num-steps", "many"], "many"),
-        (["train", "demo", "--logdir", "/proc/nowhere"], "cannot write the run folder"),
+        (["train", "demo", "--logdir", "/proc/nowhere"], "cannot write"),
         (["eval", "nowhere"], "there is no run folder nowhere"),
         (["eval", "nowhere", "--scenes", "0"], "not a positive whole number"),
         (["eval", "nowhere", "--context", "1,x"], "'x' is not a positive whole number"),

@@ -78,7 +78,7 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path, values, says):
 def test_a_file_that_is_missing_or_no_such_file_is_named(tmp_path):
     path = own(tmp_path) / "mine" / "dataset.toml"
     for text, says in (
-        ("fov = ", "is not valid TOML"),
+        ("fov = ", "is damaged"),
         ("size = 32", "name is missing"),
         ("fox = 3", "unknown key 'fox'"),
     ):

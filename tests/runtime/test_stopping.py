@@ -7,9 +7,11 @@ import sys
 import threading
 
 import pytest
+import torch
 
-from gqn.runtime import stopping
-from support import made_run
+from gqn.cli import main as cli
+from gqn.runtime import devices, stopping
+from support import failing, made_run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
 
@@ -93,7 +95,7 @@ def test_an_evaluation_on_two_ranks(tmp_path, moment, to, signum):
     scenes = "2" if moment.startswith("waiting") else "2000"
     code, err = stopped(tmp_path, moment, to, signum, "eval", str(run), "--scenes", scenes, "--devices", "2")
     assert (code, err) == (128 + signum, "gqn: interrupted\n")
-    assert {path.name for path in run.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in run.glob("[!.]*")} == {"config.json", "model.safetensors"}
 
 
 FLAGS = "--image-size 16 -c 2 --representation tower --representation-maps 8 -s 2 -u 4 --num-canvas-maps 4 -b 4 -v 4"
@@ -118,7 +120,7 @@ def test_workers_end_with_their_command(tmp_path, to, signum):
     command = ["data", "render", "shepard_metzler_5_parts", "--scenes", "100000", "--workers", "2", "--out", "data"]
     code, err = stopped(tmp_path, "written 0", to, signum, *command, "--image-size", "16", "--views", "2", again=True)
     assert (code, err) == (128 + signum, "gqn: interrupted\n")
-    assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == ["recipe.json"]
+    assert [path.name for path in (tmp_path / "data").rglob("[!.]*") if path.is_file()] == ["recipe.json"]
 
 
 def test_the_first_signal_raises_and_its_echo_does_not():
@@ -177,3 +179,48 @@ def test_a_thread_leaves_signals_alone():
     thread.start()
     thread.join()
     assert seen == before == [signal.getsignal(signum) for signum in stopping.STOPS]
+
+
+SWALLOWS = """
+import signal, time
+from gqn.runtime import stopping
+stopping.GRACE = 0.3
+with stopping.by_signals(process=True):
+    try:
+        print("here", flush=True)
+        time.sleep(1000)
+    except BaseException:
+        pass
+    if LATER:  # work in which Python runs no handlers
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        stopping.Watch()
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("later", ["False", "True"])
+def test_a_signal_whose_exception_is_swallowed_ends_the_process_all_the_same(later):
+    """Some library catches all exceptions while it is imported; the ranks are watched only from later on."""
+    command = [sys.executable, "-c", SWALLOWS.replace("LATER", later)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "gqn: interrupted\n")
+
+
+def test_a_signal_at_any_moment_of_a_command_is_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_run", failing(stopping.Interrupted(signal.SIGTERM)))
+    assert cli.main(["train"]) == 143
+    assert capsys.readouterr().err == "gqn: interrupted\n"
+
+
+def test_a_rank_that_loses_the_first_one_while_it_starts_says_nothing(monkeypatch, capfd):
+    """The first one has said why it ends."""
+    monkeypatch.setattr(stopping, "started_by_first", lambda: True)
+    monkeypatch.setattr(stopping, "end_with_first", lambda: None)
+    monkeypatch.setattr(devices.os, "_exit", lambda code: sys.exit(code))
+    monkeypatch.setattr(devices.Fabric, "launch", failing(torch.distributed.DistNetworkError("Failed to recv")))
+    with pytest.raises(SystemExit, match="2"):
+        devices.launch(False, 2)
+    assert capfd.readouterr().err == ""

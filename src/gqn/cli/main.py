@@ -54,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
         try:
             code = _run(sys.argv[1:] if argv is None else argv)
             out.flush()
+        except KeyboardInterrupt as stop:
+            print("gqn: interrupted", file=sys.stderr)
+            return stopping.code(stop)
         except SystemExit as stop:  # raised by argparse and tyro
             out.flush()
             if stop.code or not out.lost:
@@ -82,9 +85,6 @@ def _run(argv: list[str]) -> int:
         except (BadInput, OSError) as error:  # OSError: a full disk, too many open files
             complain(error)
             return 2
-        except KeyboardInterrupt as stop:
-            complain("interrupted")
-            return stopping.code(stop)
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gqn.errors import BadInput
-from gqn.runtime import lookup
+from gqn.runtime import lookup, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +111,7 @@ def spec(name: str, data: Path | str | None = None) -> DatasetSpec:
     """
     if name in DATASETS:
         return DATASETS[name]
-    return described(beside(name, data), f"the {BESIDE} of {name}")
+    return described(beside(str(name), data), f"the {BESIDE} of {name}")
 
 
 def beside(name: str, data: Path | str | None) -> dict[str, Any]:
@@ -125,14 +125,10 @@ def beside(name: str, data: Path | str | None) -> dict[str, Any]:
     if not Path(data).is_dir():
         raise BadInput(f"there is no folder {data} with {name}, a dataset of your own: `data` says where it is now")
     for path in (Path(data) / name / BESIDE, Path(data) / BESIDE):
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             continue
-        except OSError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{path} is not valid TOML: {error}") from error
+        with reading.named(path):
+            found = tomllib.loads(reading.text(path))
         described(found, str(path))
         if found["name"] != name:
             raise BadInput(f"{path} is of the dataset {found['name']}, and not of {name}")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from gqn.data import Order, Source
 from gqn.errors import BadInput
-from gqn.runtime.stopping import held, leave_signals_to_the_parent
+from gqn.runtime.workers import made
 from gqn.views import Task, stack
 
 
@@ -90,23 +90,9 @@ def batches(source: Source, sampler: Sampler, steps: range, workers: int = 0, pi
     """The batches of `steps`, in order, prepared in advance by `workers` processes (0: in this process, on demand).
 
     If the source or its order raises BadInput for a scene, so does the iterator when it reaches that scene's batch.
+    BadInput if a worker is killed.
     """
-    loader = DataLoader(
-        _Batches(source, sampler),
-        sampler=steps,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=leave_signals_to_the_parent,
-    )
-    return _raised(started(loader))
-
-
-def started(loader: DataLoader) -> Iterator[Any]:
-    """An iterator over a loader, whose workers start now and receive no signals."""
-    with held():
-        return iter(loader)
+    return made(_Batches(source, sampler), steps, workers, ahead=4, pin=pin)
 
 
 def rng(*key: int) -> np.random.Generator:
@@ -156,16 +142,6 @@ class _Batches(Dataset):
     def __init__(self, source: Source, sampler: Sampler):
         self.source, self.sampler = source, sampler
 
-    def __getitem__(self, step: int) -> Task | BadInput:
-        try:
-            tasks = [asked(self.source, request) for request in self.sampler.requests(step)]
-        except BadInput as error:
-            return error  # returned, because an error raised in a worker would reach the user as a traceback
+    def __getitem__(self, step: int) -> Task:
+        tasks = [asked(self.source, request) for request in self.sampler.requests(step)]
         return Task(stack([t.context for t in tasks]), stack([t.query for t in tasks]))
-
-
-def _raised(tasks: Iterator[Task | BadInput]) -> Iterator[Task]:
-    for task in tasks:
-        if isinstance(task, BadInput):
-            raise type(task)(str(task))  # a copy: raising `task` would keep this frame, and so the workers, alive
-        yield task

@@ -1,6 +1,7 @@
 """Evaluation on fixed held-out tasks: metrics of prior samples, and likelihood bounds, beside the baselines'."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +26,7 @@ from gqn.metrics.visibility import seen
 from gqn.models import Model
 from gqn.models.baselines import constant, nearest
 from gqn.objective import elbo
-from gqn.runtime import devices
+from gqn.runtime import devices, files
 from gqn.runtime.console import Reporter, say
 from gqn.views import Task
 
@@ -58,7 +59,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
     the scene: its metrics depend neither on the number of scenes nor on the number of ranks.
 
     Returns None on ranks other than the first. Raises BadInput if the run, the scenes or the devices are not available,
-    or the context views do not fit into a scene.
+    or the context views do not fit into a scene, or if another process evaluates the run.
     """
     devices.check(settings.gpu, settings.devices)
     config, model, took = checkpoint.opened(run)
@@ -91,6 +92,7 @@ def evaluate(run: str | Path, settings: Settings = Settings(), out: Path | None 
     fabric = devices.launch(settings.gpu, min(settings.devices, len(tasks)))
     with (
         devices.together(fabric),
+        files.alone(out / "eval") if fabric.is_global_zero else nullcontext(),
         within_memory("fewer `samples` and `importance_samples` need less, or fewer `devices`"),
         Reporter("evaluate", len(tasks), 0, "scenes", active=fabric.is_global_zero) as report,
     ):

@@ -50,15 +50,18 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a lock for a folder, which need not exist, in a file beside it. BadInput if another process holds it."""
+def alone(folder: Path, way_out: str = "") -> Iterator[None]:
+    """Hold a lock for a folder, which need not exist, in a file beside it.
+
+    BadInput if another process holds it; `way_out` says what the user can do besides waiting.
+    """
     path = folder.with_name(f".{folder.name}.lock")
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(path))
         except BlockingIOError as error:
-            raise BadInput(f"another process holds {folder}: wait for it, or give another `run_suffix`") from error
+            raise BadInput(f"another process holds {folder}: wait for it{way_out and f', or {way_out}'}") from error
         except OSError as error:
-            raise BadInput(f"cannot write the run folder {folder}: {error.strerror}") from error
+            raise BadInput(f"cannot write {folder}: {error.strerror}") from error
         yield

@@ -23,6 +23,7 @@ FIRST = "GQN_FIRST_RANK"  # environment variable with the process id of the firs
 TWICE = 1.0  # seconds: a second signal within them is a duplicate, as a terminal and a wrapper program may both send it
 GRACE = 3.0  # seconds after which a process that does not react to a signal, as it waits for another, is ended
 GLANCE = 0.2  # seconds between two checks of other processes
+_come = 0  # the signal that raised Interrupted in the open `by_signals`, or 0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,18 +43,24 @@ def code(stop: KeyboardInterrupt) -> int:
 def by_signals(process: bool) -> Iterator[None]:
     """While open, the first SIGINT or SIGTERM raises Interrupted; another one, over a second later, ends the process.
 
-    Set `process` if the process exits after this block: after a signal the handlers then stay until it exits. Signals
-    that are ignored stay ignored. Does nothing in a thread other than the main thread.
+    Set `process` if the process exits after this block: after a signal the handlers then stay until it exits, and if it
+    has not exited after GRACE seconds, it is ended, as code may catch every exception, or wait for a killed worker.
+    Signals that are ignored stay ignored. Does nothing in a thread other than the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    first, began = 0, 0.0
+    global _come
+    _come, began = 0, 0.0
 
     def stop(signum: int, frame: Any) -> None:
-        nonlocal first, began
-        if not first:
-            first, began = signum, time.monotonic()
+        global _come
+        nonlocal began
+        if not _come:
+            _come, began = signum, time.monotonic()
+            if process and hasattr(signal, "setitimer"):  # not on Windows
+                signal.signal(signal.SIGALRM, lambda *_: end(signum))
+                signal.setitimer(signal.ITIMER_REAL, GRACE)
             end_workers()  # before the pipes that they write to are closed
             raise Interrupted(signum)
         if time.monotonic() - began > TWICE:
@@ -63,12 +70,16 @@ def by_signals(process: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (first and process):
+        if not (_come and process):
             for signum, handler in before.items():
                 signal.signal(signum, handler)
-        elif os.environ.get(FIRST) == str(os.getpid()):  # at exit Fabric would wait for the other ranks
-            sys.stdout.flush()
-            _end(128 + first)
+            _come = 0
+        else:
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if os.environ.get(FIRST) == str(os.getpid()):  # at exit Fabric would wait for the other ranks
+                sys.stdout.flush()
+                _end(128 + _come)
 
 
 def end(signum: int) -> None:
@@ -88,10 +99,8 @@ def _end(code: int, why: str = "") -> None:
 @atexit.register
 def end_workers() -> None:
     """Kill the workers that an error left behind. They ignore SIGTERM, so at exit Python would wait forever."""
-    if left := [child for child in multiprocessing.active_children() if child.daemon]:
-        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch reports their end as a crash
-        for child in left:
+    for child in multiprocessing.active_children():
+        if child.daemon:
             child.kill()
 
 
@@ -143,11 +152,12 @@ class Watch:
             signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
 
     def _look(self) -> None:
-        signum = 0
+        signum = _come  # not 0 if one came before, and code that catches every exception went on
         until = float("inf")
         while not self.over.is_set():
             with suppress(TimeoutError):
-                signum = self.read.recv(1)[0]
+                byte = self.read.recv(1)[0]
+                signum = byte if byte in STOPS else signum
             if signum or any(process.poll() for process in self.processes):
                 until = min(until, time.monotonic() + GRACE)
             if time.monotonic() > until and not self.over.is_set():

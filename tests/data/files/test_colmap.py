@@ -120,6 +120,13 @@ def test_of_a_damaged_model_one_line_is_said(tmp_path_factory, data):
         assert all(np.isfinite(photo.position).all() for photo in photos) and points.shape[1:] == (3,)
 
 
+def test_a_point_of_one_number_is_named(tmp_path):
+    text(tmp_path)
+    (tmp_path / "points3D.txt").write_text("0 1")
+    with pytest.raises(BadInput, match=r"points3D\.txt is damaged, or no file of COLMAP's"):
+        colmap.photos(tmp_path, tmp_path)
+
+
 def test_a_lens_that_is_not_known_says_how_to_go_on(tmp_path):
     text(tmp_path)
     (tmp_path / "cameras.txt").write_text("0 FOV 200 150 300 300 100 75 0.1\n")

@@ -14,6 +14,7 @@ from gqn.data.files.export import export
 from gqn.data.files.inspect import info
 from gqn.data.sources import source
 from gqn.errors import BadInput
+from gqn.runtime import files
 
 NAME = "shepard_metzler_5_parts"
 
@@ -110,7 +111,7 @@ def test_other_data_and_other_recipes_are_refused(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match=r"recipe\.json is damaged"):
         export(NAME, tmp_path, 2)
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match=r"cannot write .*Not a directory"):
+    with pytest.raises(BadInput, match=r"cannot write .*File exists"):
         export(NAME, tmp_path / "file", 2)
 
 
@@ -175,3 +176,22 @@ def test_export_names_what_cannot_be_had(tmp_path, capsys, workers):
     said = capsys.readouterr().err
     assert "1-of-1.tfrecord: record 2 at offset " in said and said.count("\n") == 1
     assert not list((tmp_path / "out").rglob("*.tfrecord"))
+
+
+def test_two_do_not_write_one_folder(tmp_path, capsys):
+    export(NAME, tmp_path / "data", 2)
+    held = tmp_path / "out" / NAME
+    render = ["data", "render", NAME, "--scenes=2", "--workers=0", f"--out={tmp_path / 'out'}"]
+    for command in (
+        render,
+        ["data", "export", NAME, f"--data={tmp_path / 'data'}", "--workers=0", f"--out={tmp_path / 'out'}"],
+    ):
+        with files.alone(held):
+            assert main(command) == 2
+        said = capsys.readouterr().err
+        assert said == f"gqn: another process holds {held}: wait for it, or give another --out\n"
+        assert not held.exists()
+    with files.alone(tmp_path / "out" / f"{NAME}.1-of-2"):  # another shard
+        assert main([*render, "--shard=1/2"]) == 2
+        assert main([*render, "--shard=2/2"]) == 0
+    assert main(render) == 0

@@ -155,12 +155,13 @@ def convert(
     )
     wanted = [(which, *file) for which in some for file in recipe.files(folder, which)]
     try:
-        open_folder(folder, recipe)
-        files.write(folder / BESIDE, lambda path: path.write_text(toml, encoding="utf-8"))
-        files.write(folder / SCENES, lambda path: path.write_text(_index(by_split, src), encoding="utf-8"))
-        for which in some:
-            (folder / which).mkdir(exist_ok=True)
-        written(folder, wanted, payloads, workers, len(first))
+        with files.alone(folder, "give another `out`"):
+            open_folder(folder, recipe)
+            files.write(folder / BESIDE, lambda path: path.write_text(toml, encoding="utf-8"))
+            files.write(folder / SCENES, lambda path: path.write_text(_index(by_split, src), encoding="utf-8"))
+            for which in some:
+                (folder / which).mkdir(exist_ok=True)
+            written(folder, wanted, payloads, workers, len(first))
     except OSError as error:
         raise unwritten(folder, [path for _, path, _ in wanted], error) from error
     return folder

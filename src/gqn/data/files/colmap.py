@@ -123,7 +123,8 @@ def _points_bin(data: _Bytes) -> Iterator[tuple]:
 def _points_txt(lines: list[str]) -> Iterator[tuple]:
     for line in lines[:: 1 + len(lines) // MOST_POINTS]:
         if line.strip():
-            yield tuple(map(float, line.split()[1:4]))
+            _, x, y, z, *_ = line.split()
+            yield float(x), float(y), float(z)
 
 
 def _lens(model: str, width: int, height: int, numbers: tuple) -> Lens:

@@ -1,7 +1,6 @@
 """`gqn data import`: write scenes of the files of other ports to files in the released format."""
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from gqn.data.files import example, foreign, tfrecord
 from gqn.data.files.export import VIEWS_PER_FILE, Recipe, open_folder, unwritten
 from gqn.data.specification import spec
-from gqn.data.tasks import started
 from gqn.errors import BadInput
-from gqn.runtime import content, files
+from gqn.runtime import content, files, reading
 from gqn.runtime.console import Reporter, note, say
-from gqn.runtime.stopping import leave_signals_to_the_parent
+from gqn.runtime.workers import made
 
 ENDS = (".pt", ".pt.gz")  # of names, besides those of gzipped TFRecord files
 SURVEY = "imported.json"
 File = tuple[str, Path, range]  # a file to write: its split, and the range of the split's scenes that it gets
+SHAPE = {"name": str, "bytes": int, "kinds": [[int]], "damage": str}  # of Looked, in imported.json
 KINDS = "*.pt.gz, *.pt or *.tfrecord.gz"
 
 
@@ -76,7 +75,8 @@ def convert(
     named on stderr, counted and left out.
 
     Raises BadInput if there are no such files, if one cannot be read, if scenes differ in their number of views or in
-    size, if the folder holds other data or was begun with other options or files, or if it cannot be written.
+    size, if the folder holds other data or was begun with other options or files, if another process writes it, or if
+    it cannot be written.
     """
     spec(name, out if (out / name).is_dir() else None)
     found, doubled = find(src, split)
@@ -100,11 +100,12 @@ def convert(
     )
     wanted = [(which, *file) for which in some for file in recipe.files(folder, which)]
     try:
-        open_folder(folder, recipe)
-        _save(folder / SURVEY, looked)
-        for which in some:
-            (folder / which).mkdir(exist_ok=True)
-        written(folder, wanted, _Payloads(root, whole), workers, len(first))
+        with files.alone(folder, "give another `out`"):
+            open_folder(folder, recipe)
+            _save(folder / SURVEY, looked)
+            for which in some:
+                (folder / which).mkdir(exist_ok=True)
+            written(folder, wanted, _Payloads(root, whole), workers, len(first))
     except OSError as error:
         raise unwritten(folder, [path for _, path, _ in wanted], error) from error
     damaged = sum(bool(each.damage) for of_split in looked.values() for each in of_split)
@@ -163,7 +164,7 @@ def _looked(
             )
     looked: dict[str, list[Looked]] = {which: [] for which in found}
     with Reporter("look at", len(items), 0, "files", active=not known) as report:
-        for which, each in known or zip((item[0] for item in items), _all(_Look(items), workers), strict=True):
+        for which, each in known or zip((item[0] for item in items), made(_Look(items), workers=workers), strict=True):
             looked[which].append(each)
             report.update(report.done + 1)
             if each.damage and not skip_damaged:
@@ -174,21 +175,25 @@ def _looked(
 
 
 def _save(path: Path, looked: dict[str, list[Looked]]) -> None:
-    if not path.exists():
-        text = json.dumps([(which, asdict(each)) for which in looked for each in looked[which]])
-        files.write(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    text = reading.as_json({which: [asdict(each) for each in looked[which]] for which in looked}).encode()
+    if not path.exists() or path.read_bytes() != text:
+        files.write(path, lambda part: part.write_bytes(text))
 
 
 def _load(path: Path) -> list[tuple[str, Looked]]:
-    """What was saved; empty if nothing was."""
-    try:
-        return [(which, Looked(**each)) for which, each in json.loads(path.read_text(encoding="utf-8"))]
-    except (FileNotFoundError, NotADirectoryError):
+    """What was saved; empty if nothing was, or it is damaged: then the files are looked at again."""
+    if not path.exists():
         return []
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: give another `out`") from error
+    try:
+        with reading.named(path):
+            saved = reading.table(path, {str: [SHAPE]})
+            found = [(which, Looked(**each)) for which in saved for each in saved[which]]
+            if any(len(kind) != 3 for _, each in found for kind in each.kinds):
+                raise ValueError("its scenes have no views, side and number")
+            return found
+    except BadInput as error:
+        note(f"{error}: looking at the files again")
+        return []
 
 
 def _alike(src: Path, looked: list[Looked]) -> tuple[int, int]:
@@ -221,17 +226,8 @@ def written(
         + (f" ({len(wanted) - len(todo)} files are there)" if len(todo) < len(wanted) else "")
     )
     with Reporter("write", total, total - left, "scenes") as report:
-        for result in _all(_Write(payloads, todo), workers):
-            if isinstance(result, OSError):
-                raise OSError(*result.args)
-            if isinstance(result, BadInput):
-                raise type(result)(str(result))
-            report.update(report.done + result)
-
-
-def _all(items: "_Look | _Write", workers: int) -> Iterator[Any]:
-    """The items of a dataset, in order, made by so many worker processes."""
-    return started(DataLoader(items, batch_size=None, num_workers=workers, worker_init_fn=leave_signals_to_the_parent))
+        for scenes in made(_Write(payloads, todo), workers=workers):
+            report.update(report.done + scenes)
 
 
 def _payloads(path: Path, start: int, stop: int) -> Iterator[bytes]:
@@ -296,10 +292,7 @@ class _Write(Dataset):
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, number: int) -> int | OSError | BadInput:
+    def __getitem__(self, number: int) -> int:
         which, path, part = self.todo[number]
-        try:
-            tfrecord.write(path, self.payloads(which, part))
-        except (OSError, BadInput) as error:
-            return error  # returned, because an error raised in a worker would reach the user as a traceback
+        tfrecord.write(path, self.payloads(which, part))
         return len(part)

@@ -1,7 +1,6 @@
 """`gqn data render` and `gqn data export`: write the scenes of a source to files in the released format."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -11,17 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from gqn.data import Source
 from gqn.data.files import example, tfrecord
 from gqn.data.sources import source
 from gqn.data.specification import BESIDE, DATASETS, as_toml, beside
-from gqn.data.tasks import started
 from gqn.errors import Absent, BadInput
-from gqn.runtime import files
+from gqn.runtime import files, reading
 from gqn.runtime.console import Reporter, say
-from gqn.runtime.stopping import leave_signals_to_the_parent
+from gqn.runtime.workers import made
 
 RECIPE = "recipe.json"
 VIEWS_PER_FILE = 15_000  # about 20 MB at 64 pixels
@@ -73,31 +71,31 @@ def export(
     files are kept, so the same call continues after an interruption. Returns the folder `out`/`name`.
 
     If `data` holds only one split, only that split is written. Raises BadInput if the folder holds other data or was
-    begun with another recipe, if it cannot be written, or if the source has less than was asked for; Damaged for a
-    damaged scene.
+    begun with another recipe, if another process writes it (or the same shard of it), if it cannot be written, or if
+    the source has less than was asked for; Damaged for a damaged scene.
     """
     if data is None and scenes is None:
         raise BadInput("rendered scenes have no end: say how many `scenes`")
     if test_scenes is None and scenes is not None:
         test_scenes = -(-scenes // 10)
-    made: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     absent: list[Absent] = []
     for split, number in (("train", scenes), ("test", test_scenes)):
         try:
-            made[split] = source(name, split, image_size, num_views, number, hold_out, data)
+            sources[split] = source(name, split, image_size, num_views, number, hold_out, data)
         except Absent as error:
             absent.append(error)
         except BadInput:
             if split in splits or data is None:
                 raise
-    if not (wanted_splits := [split for split in splits if split in made]):
+    if not (wanted_splits := [split for split in splits if split in sources]):
         raise absent[0]
     if len(wanted_splits) < len(splits):
         say(f"{data} holds one split: exporting {wanted_splits[0]} alone")
-    numbers: dict[str, Any] = {split: scenes.order for split, scenes in made.items()}
+    numbers: dict[str, Any] = {split: scenes.order for split, scenes in sources.items()}
     if not all(isinstance(number, int) for number in numbers.values()):
         raise BadInput("remote scenes are not counted: say how many `scenes`")
-    of_all = next(iter(made.values()))
+    of_all = next(iter(sources.values()))
     first = payload(of_all, 0)
     recipe = Recipe(
         dataset=name,
@@ -114,33 +112,27 @@ def export(
         (split, *file) for split in wanted_splits for file in recipe.files(folder, split)[shard[0] - 1 :: shard[1]]
     ]
     total = sum(len(part) for *_, part in wanted)
+    own = folder if shard == (1, 1) else out / f"{name}.{shard[0]}-of-{shard[1]}"  # shards may be written at once
     try:
-        open_folder(folder, recipe)
-        if name not in DATASETS:
-            toml = as_toml(beside(name, data) | {"size": of_all.image_size, "views": of_all.num_views})
-            files.write(folder / BESIDE, lambda path: path.write_text(toml, encoding="utf-8"))
-        for split in made:
-            (folder / split).mkdir(exist_ok=True)
-        todo = [(split, path, part) for split, path, part in wanted if not path.exists()]
-        done = total - sum(len(part) for *_, part in todo)
-        say(
-            f"{name}: {total} scenes of {recipe.num_views} views in {len(wanted)} files, "
-            f"about {total * len(first) / 1e6:.1f} MB, to {folder}"
-            + (f" ({len(wanted) - len(todo)} files are there)" if done else "")
-        )
-        payloads = started(
-            DataLoader(
-                _Payloads(made),
-                sampler=_Order([(split, part) for split, _, part in todo]),
-                batch_size=None,
-                num_workers=workers,
-                prefetch_factor=16 if workers else None,
-                worker_init_fn=leave_signals_to_the_parent,
+        with files.alone(own, "give another `out`"):
+            open_folder(folder, recipe)
+            if name not in DATASETS:
+                toml = as_toml(beside(name, data) | {"size": of_all.image_size, "views": of_all.num_views})
+                files.write(folder / BESIDE, lambda path: path.write_text(toml, encoding="utf-8"))
+            for split in sources:
+                (folder / split).mkdir(exist_ok=True)
+            todo = [(split, path, part) for split, path, part in wanted if not path.exists()]
+            done = total - sum(len(part) for *_, part in todo)
+            say(
+                f"{name}: {total} scenes of {recipe.num_views} views in {len(wanted)} files, "
+                f"about {total * len(first) / 1e6:.1f} MB, to {folder}"
+                + (f" ({len(wanted) - len(todo)} files are there)" if done else "")
             )
-        )
-        with Reporter("write", total, done, "scenes") as report:
-            for _, path, part in todo:
-                tfrecord.write(path, _counted(islice(payloads, len(part)), report))
+            order = _Order([(split, part) for split, _, part in todo])
+            payloads = made(_Payloads(sources), order, workers, ahead=16)
+            with Reporter("write", total, done, "scenes") as report:
+                for _, path, part in todo:
+                    tfrecord.write(path, _counted(islice(payloads, len(part)), report))
     except OSError as error:
         raise unwritten(folder, [path for _, path, _ in wanted], error) from error
     return folder
@@ -164,10 +156,7 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     """Create the folder of a dataset, or raise BadInput if it holds other data or was begun with another recipe."""
     path = folder / RECIPE
     if path.exists():
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadInput(f"{path} is damaged: give another `out`") from error
+        there = reading.table(path, way="give another `out`")
         now = asdict(recipe)
         if differ := [f"{k.replace('_', ' ')} is {now[k]}, was {there.get(k)}" for k in now if now[k] != there.get(k)]:
             raise BadInput(
@@ -178,13 +167,11 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} holds other data: give another `out`")
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(path, lambda part: part.write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8"))
+    files.write(path, lambda part: part.write_text(reading.as_json(asdict(recipe)), encoding="utf-8"))
 
 
-def _counted(payloads: Iterator[Tensor | BadInput], report: Reporter) -> Iterator[bytes]:
+def _counted(payloads: Iterator[Tensor], report: Reporter) -> Iterator[bytes]:
     for item in payloads:
-        if isinstance(item, BadInput):
-            raise type(item)(str(item))  # a copy: raising `item` would keep this frame, and so the workers, alive
         yield item.numpy().tobytes()
         report.update(report.done + 1)
 
@@ -193,16 +180,13 @@ class _Payloads(Dataset):
     def __init__(self, sources: dict[str, Source]):
         self.sources = sources
 
-    def __getitem__(self, scene: tuple[str, int]) -> Tensor | BadInput:
+    def __getitem__(self, scene: tuple[str, int]) -> Tensor:
         """The payload as a tensor (n,) uint8, which is passed in shared memory.
 
         Bytes would go through a pipe, and a worker blocked on a full pipe stays alive when its parent is killed.
         """
         split, index = scene
-        try:
-            return torch.from_numpy(np.frombuffer(payload(self.sources[split], index), np.uint8).copy())
-        except BadInput as error:
-            return error  # returned, because an error raised in a worker would reach the user as a traceback
+        return torch.from_numpy(np.frombuffer(payload(self.sources[split], index), np.uint8).copy())
 
 
 class _Order:

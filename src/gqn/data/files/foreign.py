@@ -16,7 +16,6 @@ import gzip
 import io
 import re
 import warnings
-import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from gqn.data import Record
 from gqn.data.files import example, jpeg, tfrecord
 from gqn.data.files.tfrecord import HEAD, TAIL, Damaged
 from gqn.errors import BadInput
-from gqn.runtime import content
+from gqn.runtime import content, reading
 
 LARGEST = 10**9  # bytes of a torch.save file, unpacked, as it is held in memory
 CHUNK = 2**20
@@ -106,7 +105,7 @@ def _loaded(path: Path) -> Any:
     data = _unpacked(path)
     try:
         if data.startswith(content.ZIP):
-            _check_archive(data)
+            reading.check_archive(io.BytesIO(data))
         with warnings.catch_warnings(), torch.serialization.safe_globals(KNOWN):
             warnings.simplefilter("ignore")  # of old kinds of tensors
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -131,16 +130,6 @@ def _unpacked(path: Path) -> bytes:
             if (left := left - len(chunk)) < 0:
                 raise ValueError(f"more than {LARGEST / 1e9:g} GB{' when unpacked' * packed}: too large to be read")
     return b"".join(parts)
-
-
-def _check_archive(data: bytes) -> None:
-    """ValueError if a zip archive of torch.save is damaged or takes more memory than its file."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        inside = archive.infolist()
-        if sum(max(i.file_size, i.compress_size) for i in inside) > len(data):
-            raise ValueError("a compressed zip archive, which torch.save does not write")
-        if bad := archive.testzip():
-            raise ValueError(f"{bad[:80]!r} in it does not match its checksum")
 
 
 def _scenes(loaded: Any) -> Iterator[Scene]:

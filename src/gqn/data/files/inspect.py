@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from gqn.data.files import tfrecord
 from gqn.data.files.stored import Stored, frame, stored
 from gqn.data.files.tfrecord import Damaged
-from gqn.data.tasks import started
 from gqn.errors import BadInput
 from gqn.runtime import content
 from gqn.runtime.console import Reporter, say
-from gqn.runtime.stopping import leave_signals_to_the_parent
+from gqn.runtime.workers import made
 
 LOOKED_AT = 1000  # at most so many scenes are read for the ranges of views, sizes and cameras
 POSE = ("x", "y", "z", "yaw", "pitch")
@@ -126,13 +125,7 @@ class Verified:
 
 def verify(path: Path, workers: int = 0) -> Iterator[Verified]:
     """Check the files at or below a path one by one: both checksums, the JPEGs and the counts of every record."""
-    loader = DataLoader(
-        _Verified([file for paths in find(path).values() for file in paths]),
-        batch_size=None,
-        num_workers=workers,
-        worker_init_fn=leave_signals_to_the_parent,
-    )
-    yield from started(loader)
+    yield from made(_Verified([file for paths in find(path).values() for file in paths]), workers=workers)
 
 
 class _Verified(Dataset):

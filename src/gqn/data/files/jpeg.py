@@ -50,7 +50,7 @@ def decode(data: bytes) -> Pixels:
     if simplejpeg is None:
         try:
             return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB"))
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise ValueError(str(error)) from error
     return simplejpeg.decode_jpeg(data, "RGB")
 
@@ -60,7 +60,7 @@ def size(data: bytes) -> tuple[int, int]:
     if simplejpeg is None:
         try:
             width, height = Image.open(io.BytesIO(data), formats=["JPEG"]).size
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise ValueError("no JPEG header") from error
         return height, width
     return simplejpeg.decode_jpeg_header(data)[:2]

@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 from gqn.data import Record
 from gqn.data.files.example import parse
 from gqn.errors import BadInput
-from gqn.runtime import content, files
+from gqn.runtime import content, files, reading
 from gqn.runtime.console import note
 from gqn.runtime.content import masked_crc32c
 
 HEAD, TAIL = 12, 4  # bytes of a record before and after its payload
 LARGEST = 2**28  # bytes; a larger payload is not a scene
-VERSION = 1  # of the index files
 LONG = 10**8  # bytes; a message is shown while a gzip file of at least this size is unpacked
 OTHERS = "gqn reads TFRecord files: gqn data import makes them of other ports', docs/data.md of your own"
 
@@ -133,8 +132,8 @@ def opened(path: Path, upto_damage: bool = False) -> File:
 
 def count(path: Path) -> int | None:
     """Number of records of a file from the index beside it, even if the file itself is gone; None without an index."""
-    offsets = _read_index(_beside(path))
-    return None if offsets is None else len(offsets) - 3
+    index = _read_index(_beside(path))
+    return None if index is None else len(index) - 2
 
 
 def scan(path: Path, upto_damage: bool = False) -> File:
@@ -255,17 +254,15 @@ def _digest(path: Path) -> str:
 def _store(places: list[Path], index: File) -> None:
     """Write an index to the first of these places that can be written.
 
-    It is a NumPy array of int64: version, modification time in ns, offsets. The last offset is the size of the file.
+    It is a masked CRC-32C of the rest, and int64 numbers: modification time of the file in ns, offsets. The last offset
+    is the size of the file.
     """
-
-    def write_to(part: Path) -> None:
-        with open(part, "wb") as file:
-            np.save(file, np.concatenate([[VERSION, index.state[1]], index.offsets]).astype("<i8"))
+    numbers = np.concatenate([[index.state[1]], index.offsets]).astype("<i8").tobytes()
 
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            return files.write(place, write_to)
+            return files.write(place, lambda part: part.write_bytes(masked_crc32c(numbers) + numbers))
         except OSError:  # read-only or full; not an error, as an index only saves time
             continue
 
@@ -273,19 +270,17 @@ def _store(places: list[Path], index: File) -> None:
 def _load(place: Path, state: tuple[int, int]) -> Offsets | None:
     """The offsets in an index file; None if the index is missing, damaged, or of an earlier state of the file."""
     index = _read_index(place)
-    if index is None or (index[-1], index[1]) != state:
+    if index is None or (index[-1], index[0]) != state:
         return None
-    return index[2:]
+    return index[1:]
 
 
 def _read_index(place: Path) -> NDArray[np.int64] | None:
-    """The content of an index file (see `_store`); None if it is missing or damaged."""
+    """The numbers of an index file (see `_store`); None if it is missing, damaged, or of an earlier version."""
     try:
-        index = np.load(place, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        stored = reading.data(place)
+    except (FileNotFoundError, BadInput):
         return None
-    if index.dtype != np.dtype("<i8") or index.ndim != 1 or len(index) < 4:
+    if len(stored) % 8 != 4 or len(stored) < 20 or stored[:4] != masked_crc32c(stored[4:]):
         return None
-    offsets = index[2:]
-    good = index[0] == VERSION and offsets[0] == 0 and (np.diff(offsets) >= HEAD + TAIL).all()
-    return index if good else None
+    return np.frombuffer(stored, "<i8", offset=4)

@@ -15,6 +15,7 @@ import numpy as np
 
 from gqn.data.files.photos import Lens, Photo, size_of
 from gqn.errors import BadInput
+from gqn.runtime import reading
 
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG")  # Blender's exporters leave the suffix away
 MODELS = {"OPENCV": False, "PINHOLE": False, "SIMPLE_PINHOLE": False, "SIMPLE_RADIAL": False, "RADIAL": False}
@@ -27,12 +28,8 @@ def photos(path: Path) -> tuple[list[Photo], bool]:
 
     BadInput, which names the file and frame, if one is not usable.
     """
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is not JSON: {error}") from error
+    with reading.named(path):
+        said = json.loads(reading.text(path))
     frames = said.get("frames") if isinstance(said, dict) else None
     if not isinstance(frames, list) or not frames:
         raise BadInput(f"{path} has no list `frames` of images with their cameras")
