@@ -1,6 +1,7 @@
 """The viewer's server against people and hostile clients, and its command."""
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import aiohttp
@@ -95,11 +97,67 @@ def test_the_newest_question_wins_and_the_background_goes_on(answers, monkeypatc
     serving(answers, act)
 
 
+@contextlib.contextmanager
+def worked(server, monkeypatch):
+    """While open, nothing is worked on; the list of the questions' ids, in the order in which work on them began."""
+    order, then, release = [], viewer_server._next, threading.Event()
+    monkeypatch.setattr(
+        viewer_server, "_next", lambda question, parts: order.append(question.id) or then(question, parts)
+    )
+    server.worker.submit(release.wait)
+    try:
+        yield order
+    finally:
+        release.set()
+
+
+def test_a_question_that_was_replaced_while_it_waited_is_not_worked_on(answers, monkeypatch):
+    async def act(server, session):
+        client = await connected(server, session)
+        with worked(server, monkeypatch) as order:
+            for i in (1, 2, 3):
+                await client.send_json(ASKED | dict(id=i))
+                await heard(server)
+        assert unpacked(await client.receive_bytes())[0]["id"] == 3
+        assert order[0] == 3 and set(order) == {3}
+
+    serving(answers, act)
+
+
+async def heard(server):
+    """Wait until the server has read what was sent: a newcomer's message comes after it."""
+    async with aiohttp.ClientSession() as session:
+        client = await connected(server, session)
+        await client.send_str("{")
+        await client.receive()
+        await client.close()
+
+
+def test_one_part_in_the_background_at_most_goes_before_the_foreground(answers, monkeypatch):
+    """And where a part takes long it is divided: pauses are not sent."""
+    monkeypatch.setattr(viewer_server, "IDLE", 0.0)
+
+    async def act(server, session):
+        first, second, third = [await connected(server, session) for _ in range(3)]
+        with worked(server, monkeypatch) as order:
+            await first.send_json(ASKED | dict(about="gain", id=1))
+            await second.send_json(ASKED | dict(about="gain", id=2))
+            await heard(server)
+            await third.send_json(ASKED | dict(id=3))
+            await heard(server)
+        assert unpacked(await third.receive_bytes())[0]["id"] == 3
+        header, _ = unpacked(await first.receive_bytes())
+        assert header["about"] == "gain" and header["done"] == 1
+        assert order.index(3) == 1 and order[0] in (1, 2) and order.count(1) > 3
+
+    serving(answers, act)
+
+
 def test_a_client_that_leaves_frees_its_work(answers, monkeypatch):
     begun = []
     monkeypatch.setattr(viewer_session, "PLACES", 5000)
     monkeypatch.setattr(viewer_server, "IDLE", 0.0)
-    monkeypatch.setattr(viewer_session, "gain", lambda *_: begun.append(1) or torch.zeros(1, 1))
+    monkeypatch.setattr(viewer_session, "gain_in_parts", lambda *_: [begun.append(1), torch.zeros(1, 1)])
 
     async def act(server, session):
         client = await connected(server, session)
@@ -134,6 +192,9 @@ def test_a_failure_is_told_and_survived(answers, monkeypatch, caplog):
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "https://127.0.0.1:PORT"},
+        {"Origin": "http://localhost:PORT"},
+        {"Origin": "127.0.0.1:PORT"},
         {"Host": "evil.example"},
         {"Host": "127.0.0.1.evil.example"},
         {"Host": "[::1"},
@@ -142,11 +203,12 @@ def test_a_failure_is_told_and_survived(answers, monkeypatch, caplog):
 )
 def test_pages_from_elsewhere_and_other_names_are_refused(answers, headers):
     async def act(server, session):
+        given = {name: value.replace("PORT", str(server.port)) for name, value in headers.items()}
         for path in ("", "page.js", "socket"):
-            async with session.get(server.url + path, headers=headers) as response:
+            async with session.get(server.url + path, headers=given) as response:
                 assert response.status in (400, 403)
         with pytest.raises(aiohttp.WSServerHandshakeError):
-            await session.ws_connect(server.url + "socket", headers=headers)
+            await session.ws_connect(server.url + "socket", headers=given)
         origin = {"Origin": server.url.rstrip("/")}
         await (await connected(server, session, headers=origin)).close()
         async with session.get(f"http://localhost:{server.port}/") as response:

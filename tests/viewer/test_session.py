@@ -31,7 +31,7 @@ def question(**values):
 
 
 def all_of(answers, **values):
-    return list(answers(question(**values)))
+    return [part for part in answers(question(**values)) if part is not viewer_session.PAUSE]
 
 
 def one_of(answers, **values):

@@ -1,6 +1,7 @@
 """Information measures of images and views, in nats or bits: `docs/evaluation.md` has the formulas."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -46,19 +47,31 @@ def gain(
 
         gain(c) = mean over p of sum over values of 1/2 log(1 + Var over x_c of f(p | context, x_c) / pixel_std^2)
     """
+    *_, found = gain_in_parts(model, context, candidates, probes, pixel_std, imagined, seed)
+    assert found is not None
+    return found
+
+
+def gain_in_parts(
+    model: Model, context: Views, candidates: Cameras, probes: Cameras, pixel_std: float, imagined: int, seed: int
+) -> Iterator[Tensor | None]:
+    """As `gain`, which comes last; before that, None comes whenever the work can be put aside for other work."""
 
     def noise() -> torch.Generator:
         return torch.Generator().manual_seed(seed)
 
     generator, representation = noise(), model.represent(context)
-    dreams = [  # each (B, N, 3, H, W); all candidates get the same noise, which makes their gains easier to compare
-        model.sample(representation, candidates, generator, share_noise=True)[0] for _ in range(imagined)
-    ]
-    gains = []
+    dreams, gains = [], []
+    for _ in range(imagined):  # each (B, N, 3, H, W); all candidates get the same noise, so that gains compare better
+        dreams.append(model.sample(representation, candidates, generator, share_noise=True)[0])
+        yield None
     for n in range(candidates.pose.shape[1]):
         at = slice(n, n + 1)
-        images = [dream[:, at].clamp(-BEYOND, 1 + BEYOND) for dream in dreams]  # refused if farther off
-        extended = [joined(context, Views(image, candidates[:, at])) for image in images]
-        predicted = torch.stack([model.sample(model.represent(e), probes, noise())[0] for e in extended])
-        gains.append(0.5 * (predicted.var(0) / pixel_std**2).log1p().sum((2, 3, 4)).mean(1))
-    return torch.stack(gains, 1)
+        predicted = []
+        for dream in dreams:
+            image = dream[:, at].clamp(-BEYOND, 1 + BEYOND)  # refused if farther off
+            extended = joined(context, Views(image, candidates[:, at]))
+            predicted.append(model.sample(model.represent(extended), probes, noise())[0])
+            yield None
+        gains.append(0.5 * (torch.stack(predicted).var(0) / pixel_std**2).log1p().sum((2, 3, 4)).mean(1))
+    yield torch.stack(gains, 1)

@@ -1,12 +1,14 @@
 """The viewer's server: it serves a page, and a socket for questions.
 
-One thread does the model's work for all clients, one part of an answer at a time. It works on at most two questions of
-each client, one of them in the background. A new question replaces the one before it, and the questions of a client
-that leaves are dropped.
+One thread does the model's work for all clients, one part of an answer at a time, in turn. It works on at most two
+questions of each client, one of them in the background; of all work in the background, one part waits for its turn at a
+time, so that questions in the foreground wait for no more than that. A new question replaces the one before it, and the
+questions of a client that leaves are dropped.
 
-Who may ask: a browser's page must come from this server (header Origin). A server on a local address must be called by
-a local name (header Host: else a page elsewhere could have its own name resolved to this machine). Any other server
-asks for a token.
+Who may ask: a browser's page must come from this server, over http (header Origin, which browsers always send to a
+socket; a program that sends none may ask, as it could send any). A server on a local address must be called by a local
+name (header Host: else a page elsewhere could have its own name resolved to this machine). Any other server asks for a
+token, and can be called by any name.
 """
 
 import asyncio
@@ -19,9 +21,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from errno import errorcode
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -31,7 +32,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from gqn.errors import BadInput, short_of_memory
 from gqn.runtime.console import named
 from gqn.viewer import protocol
-from gqn.viewer.session import Answer, Session
+from gqn.viewer.session import PAUSE, Answer, Session
 
 CLIENTS = 16  # most sockets at a time
 CONNECTIONS = 64  # most connections of any kind at a time
@@ -66,7 +67,7 @@ class Server:
         self.local = _is_local(host)
         self.token = token or (None if self.local else secrets.token_urlsafe(16))
         self.clients: set[web.WebSocketResponse] = set()
-        self.worker = ThreadPoolExecutor(1, "model")
+        self.worker, self.background = ThreadPoolExecutor(1, "model"), asyncio.Lock()
         self.files = {path: (Path(__file__).with_name(name).read_bytes(), name) for path, name in PAGE.items()}
 
     @property
@@ -112,7 +113,7 @@ class Server:
         if self.local and not _is_local(_name(request.host)):
             raise web.HTTPForbidden(text="this page is at 127.0.0.1 and at localhost only\n")
         origin = request.headers.get("Origin")
-        if origin is not None and origin.partition("://")[2] != request.host:
+        if origin not in (None, f"http://{request.host}"):
             raise web.HTTPForbidden(text="pages from elsewhere may not ask\n")
         return await handler(request)
 
@@ -173,8 +174,8 @@ class Lane:
         self.asked.set()
 
     async def work(self, first: "Lane | None" = None) -> None:
-        """Answer questions for ever; pause until the lane `first` has been idle for IDLE seconds."""
-        loop = asyncio.get_running_loop()
+        """Answer questions for ever; with `first`, in the background: when that lane has been idle for IDLE seconds."""
+        loop, turn = asyncio.get_running_loop(), self.server.background if first else nullcontext()
         with suppress(ConnectionError):  # the client left
             while True:
                 await self.asked.wait()
@@ -184,18 +185,26 @@ class Lane:
                 while not self.asked.is_set():
                     while first and (rest := first.last + IDLE - loop.time()) > 0:
                         await asyncio.sleep(rest)
-                    message = await loop.run_in_executor(self.server.worker, partial(_next, question, parts))
+                    async with turn:
+                        message = await loop.run_in_executor(self.server.worker, self._next, question, parts)
                     if message is None:
                         break
-                    await self.client.send_bytes(message)
+                    if message:
+                        await self.client.send_bytes(message)
                     self.last = loop.time()
+
+    def _next(self, question: protocol.Question, parts: Iterator[Answer]) -> bytes | None:
+        """As `_next`, but if there is a newer question by now, None: while it waited, this one has been replaced."""
+        return None if self.asked.is_set() else _next(question, parts)
 
 
 def _next(question: protocol.Question, parts: Iterator[Answer]) -> bytes | None:
-    """The message with the next part of an answer, or with an error; None after the last part."""
+    """The message with the next part of an answer, or with an error; empty at a pause, None after the last part."""
     about = {"about": question.about, "id": question.id}
     try:
         part = next(parts, None)
+        if part is PAUSE:
+            return b""
         return None if part is None else protocol.answer(about | part[0], part[1])
     except BadInput as error:
         return protocol.answer(about | {"error": named(error)}, {})

@@ -1,7 +1,7 @@
 """What the viewer shows: the pictures and numbers that answer a question about a scene, without a server.
 
-An answer comes in parts, and the work can be abandoned between two parts. Scenes and representations, which are
-expensive, are cached for later questions; nothing else is.
+An answer comes in parts, and the work can be abandoned between two parts, or at a `PAUSE`. Scenes and
+representations, which are expensive, are cached for later questions; nothing else is.
 """
 
 import math
@@ -24,7 +24,7 @@ from gqn.errors import BadInput
 from gqn.figures import drawing, heldout, orbit
 from gqn.metrics import images as metrics
 from gqn.metrics import statistics
-from gqn.metrics.information import gain, surprise
+from gqn.metrics.information import gain_in_parts, surprise
 from gqn.models import DrawsInSteps, Model
 from gqn.viewer.protocol import ABOVE, CONTEXT, Question, Where
 from gqn.views import Cameras, Views
@@ -36,6 +36,7 @@ PLACES, PROBES, IMAGINED = 64, 4, 4  # of predicted information gain, see the fi
 CIRCLE = 36  # views of an orbit
 
 Answer = tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]  # numbers, and pictures (*B, H, W, 3) or a file (N,)
+PAUSE: Answer = ({}, {})  # not a part of an answer: the work on one takes long, and others may go first
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Session:
 
     @torch.inference_mode()
     def __call__(self, question: Question) -> Iterator[Answer]:
-        """The parts of the answer; BadInput if the question asks for something that does not exist here."""
+        """The parts of the answer, and pauses; BadInput if the question asks for something that does not exist here."""
         if question.dataset not in self.datasets:
             raise BadInput(f"there is no dataset {question.dataset} here")
         kinds = {
@@ -197,8 +198,11 @@ class Session:
         for i in range(total):
             place = places[None, i : i + 1]
             std = self.config.objective.pixel_std_final
-            nats = gain(self.model, context, place, probes[None], std, IMAGINED, heldout.SEED).item()
-            yield {"done": i + 1, "total": total, "pose": places.pose[i].tolist(), "gain": nats}, {}
+            for nats in gain_in_parts(self.model, context, place, probes[None], std, IMAGINED, heldout.SEED):
+                if nats is None:
+                    yield PAUSE
+                else:
+                    yield {"done": i + 1, "total": total, "pose": places.pose[i].tolist(), "gain": nats.item()}, {}
 
     def _orbit(self, q: Question, scene: Scene) -> Iterator[Answer]:
         """An animation in which the camera goes once around the scene."""
