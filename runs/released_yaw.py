@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from gqn import config as configs
+from gqn.artifacts import checkpoint
 
 Z, SIN_YAW, COS_PITCH = 2, 3, 6  # of a camera's seven numbers
 EYE = 0.767 / 3.5  # as z was
@@ -43,7 +44,7 @@ def main(folder: Path, out: Path) -> None:
             exact[:, first + Z] = 0
             exact[:, first + SIN_YAW] *= -1
             weights[name] = exact.to(kernel.dtype)
-    save_file(weights, out / "model.safetensors", about)
+    save_file(weights, out / "model.safetensors", (about or {}) | {"gqn_digest": checkpoint.digest(weights)})
 
 
 if __name__ == "__main__":

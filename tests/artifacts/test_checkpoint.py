@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gqn.artifacts import checkpoint
@@ -51,13 +52,13 @@ def test_a_reader_takes_nothing_away_from_the_run_that_writes(straight, tmp_path
     latest, load, said = run / "latest.ckpt", torch.load, []
     newer = shutil.copy(latest, run / ".new.ckpt")
 
-    def meanwhile(path, **options):
-        if path == latest:
+    def meanwhile(file, **options):
+        if file.name == str(latest):
             os.replace(latest, run / "previous.ckpt")
         try:
-            return load(path, **options)
+            return load(file, **options)
         finally:
-            if path == latest:
+            if file.name == str(latest):
                 os.replace(newer, latest)
 
     monkeypatch.setattr(torch, "load", meanwhile)
@@ -92,6 +93,94 @@ def test_truncated_checkpoint_falls_back(straight, tmp_path):
     previous.write_bytes(b"")
     with pytest.raises(BadInput, match="no checkpoint"):
         checkpoint.load_state(tmp_path / "run", said.append)
+
+
+def test_a_flipped_bit_in_any_part_of_a_checkpoint_is_named_and_the_one_before_taken(straight, tmp_path):
+    whole, state = (straight / "latest.ckpt").read_bytes(), checkpoint.read_state(straight / "latest.ckpt")
+    adam = state["optimizers"][0]["state"][0]
+    tensors = [state["model"]["observe.weight"], adam["exp_avg"], adam["exp_avg_sq"]]
+    for number, part in enumerate([*(t.numpy().tobytes() for t in tensors), b"exp_avg_sq", b"kl_steps"]):
+        if part not in whole:
+            continue
+        run, said = copied(straight, tmp_path / f"{number}"), []
+        stored = bytearray(whole)
+        stored[whole.index(part) + len(part) // 2] ^= 1
+        (run / "latest.ckpt").write_bytes(stored)
+        assert checkpoint.load_state(run, said.append)["step"] == 8
+        assert len(said) == 1 and f"{run}/latest.ckpt is damaged" in said[0] and "\n" not in said[0]
+        assert (run / "latest.damaged").read_bytes() == stored
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": 3},
+        {"model": {"a": [1]}},
+        {"model": {1: torch.zeros(1)}},
+        {"model": {"a": torch.tensor([1.0, float("nan")])}},
+        {"model": {"a": torch.zeros(1).expand(10**6, 10**6)}},
+        {"step": 3.5},
+        {"step": True},
+        {"step": -1},
+        {"best": []},
+        {"best": float("nan")},
+        {"seconds": "1"},
+        {"recent": [1]},
+        {"optimizers": {}},
+        {"optimizers": [{"state": [], "param_groups": []}]},
+    ],
+)
+def test_wrong_types_in_a_whole_checkpoint_are_damage(straight, tmp_path, change):
+    run, said = copied(straight, tmp_path / "run"), []
+    torch.save(checkpoint.read_state(run / "latest.ckpt") | change, run / "latest.ckpt")
+    assert checkpoint.load_state(run, said.append)["step"] == 8
+    assert len(said) == 1 and "latest.ckpt is damaged" in said[0] and "\n" not in said[0]
+
+
+def test_what_a_check_refuses_is_damage(straight, tmp_path):
+    run, said = copied(straight, tmp_path / "run"), []
+
+    def check(state):
+        if state["step"] == 12:
+            raise ValueError("twelve")
+
+    assert checkpoint.load_state(run, said.append, check)["step"] == 8
+    assert said == [f"{run}/latest.ckpt is damaged (twelve): trying the checkpoint before it"]
+
+
+def test_any_flipped_bit_of_weights_is_found_or_changes_nothing(run, tmp_path):
+    weights, other = run / "model.safetensors", made_run(tmp_path / "other") / "model.safetensors"
+    whole, right = weights.read_bytes(), checkpoint.read_weights(weights)
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for at in [*range(0, start, 7), *range(start, len(whole), 499)]:
+        other.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            found = checkpoint.read_weights(other)
+        except BadInput as error:
+            assert str(other) in str(error) and "\n" not in str(error)
+        else:
+            assert at < start and found.keys() == right.keys()  # such as in the name of the digest
+            assert all(torch.equal(found[name], right[name]) for name in right)
+
+
+def test_weights_that_are_not_finite_are_refused(run, tmp_path):
+    """Also those of before digests were written."""
+    weights, other = load_file(run / "model.safetensors"), made_run(tmp_path / "other")
+    for value in (float("nan"), float("inf")):
+        weights["observe.bias"][1] = value
+        save_file(weights, other / "model.safetensors")
+        refused(other, r"weight observe\.bias is not finite")
+
+
+def test_weights_are_the_same_file_each_time(run, tmp_path):
+    """Its header has several entries, which the library writes in random order."""
+    _, model = checkpoint.load(run)
+    folders = [made_run(tmp_path / str(number)) for number in range(8)]
+    for folder in folders:
+        checkpoint.save_weights(folder, model)
+    assert len({(folder / "model.safetensors").read_bytes() for folder in folders}) == 1
+    with safe_open(folders[0] / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"gqn_format": "1", "gqn_digest": checkpoint.digest(model.state_dict())}
 
 
 def test_damaged_runs_are_refused(straight, tmp_path):

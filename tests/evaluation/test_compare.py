@@ -18,6 +18,8 @@ def evaluated(folder, mse, tasks=None, **settings):
         "dataset": "jaco",
         "data": "",
         "image_size": 32,
+        "scenes": len(mse),
+        "trained_context": 3,
         "context_views": [1, 3],
         "pixel_std": 0.7,
         "samples": 8,

@@ -22,6 +22,8 @@ from gqn.evaluation.results import MEAN_IMAGE, MODEL, NEAREST
 from gqn.metrics.information import bits_per_dimension
 from gqn.models.baselines import Baseline, nearest
 from gqn.objective import Gaussian, Prediction
+from gqn.runtime import reading
+from gqn.runtime.files import alone
 from gqn.views import Task, Views
 from support import TOY, made_run, made_up
 
@@ -96,7 +98,7 @@ def test_samples_and_draws_are_of_one_query_each():
 
 def test_what_an_evaluation_leaves(run):
     found = results.load(run)
-    written = json.loads((run / "eval.json").read_text())
+    written = reading.table(run / "eval.json")
     assert written == found.as_dict()
     assert written["context_views"] == [1, 2, 4] and written["scenes"] == 7
     assert (run / "eval.png").read_bytes()[:4] == b"\x89PNG"
@@ -109,6 +111,11 @@ def test_what_an_evaluation_leaves(run):
         assert ("calibration" in row) == ("importance_bound" in row) == (who == MODEL)
     mean_images = [found.per_scene(k, MEAN_IMAGE)["mse"] for k in (1, 2, 4)]
     assert (mean_images[0] == mean_images[1]).all() and (mean_images[0] == mean_images[2]).all()  # one query for all
+
+
+def test_two_do_not_evaluate_one_run(run, tmp_path):
+    with alone(tmp_path / "eval"), pytest.raises(BadInput, match=r"another process holds .*eval: wait for it$"):
+        evaluate(run, Settings(scenes=2), tmp_path)
 
 
 def test_parts_of_the_image_add_up(run):

@@ -1,12 +1,16 @@
 """Tables of an evaluation are whole, and ratios have the errors of ratios."""
 
+import json
+
 import numpy as np
 import pytest
 
 from gqn.cli import main as cli
+from gqn.errors import BadInput
 from gqn.evaluation import evaluate, results
 from gqn.evaluation.evaluate import Settings
 from gqn.evaluation.results import MODEL, Results
+from gqn.runtime import reading
 from support import made_run
 
 
@@ -67,6 +71,40 @@ def test_evaluations_of_before_are_read(run, tmp_path):
     assert before.values.keys() == now.values.keys()
     assert before.summary(2, MODEL) == now.summary(2, MODEL)
     assert before.settings["pixel_std"] == 0.7
+
+
+def test_an_evaluation_that_is_none_is_refused_when_it_is_read(run, tmp_path):
+    """Not with a traceback when it is compared."""
+    now, rows = results.load(run), np.zeros(3)
+    name = next(iter(now.values))
+    for number, (settings, tasks, values) in enumerate(
+        [
+            (now.settings | {"samples": "8"}, now.tasks, now.values),
+            (now.settings | {"context_views": [1, 2.5]}, now.tasks, now.values),
+            ({key: value for key, value in now.settings.items() if key != "dataset"}, now.tasks, now.values),
+            (now.settings, now.tasks[:, :3], now.values),
+            (now.settings, now.tasks.astype(float), now.values),
+            (now.settings, now.tasks[0], now.values),
+            (now.settings, now.tasks, now.values | {name: rows}),
+            (now.settings, now.tasks, now.values | {name: now.values[name].astype(str)}),
+        ]
+    ):
+        folder = made_run(tmp_path / f"{number}")
+        with open(folder / "eval.npz", "wb") as file:
+            np.savez_compressed(file, settings=np.array(json.dumps(settings)), tasks=tasks, **values)
+        with pytest.raises(BadInput, match=r"eval\.npz is damaged \(.*\): gqn eval .* makes it again") as raised:
+            results.load(folder)
+        assert "\n" not in str(raised.value)
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_table(run, tmp_path):
+    now = results.load(run)
+    results.Results(now.settings, now.tasks, now.values | {"1/gqn/psnr": np.full(7, np.inf)}).save(tmp_path)
+    found = reading.table(tmp_path / "eval.json")["results"]["1"]["gqn"]
+    assert found["psnr"]["mean"] is None and json.loads(
+        (tmp_path / "eval.json").read_text(), parse_constant=pytest.fail
+    )
+    assert results.cells(found)["psnr"] == "- ± -"
 
 
 def test_the_models_column_has_its_name(run, capsys):

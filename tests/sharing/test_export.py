@@ -12,6 +12,7 @@ from gqn.artifacts import checkpoint, trained
 from gqn.artifacts.provenance import provenance
 from gqn.cli.main import main
 from gqn.errors import BadInput
+from gqn.runtime import files
 from gqn.sharing import export
 from support import TOOK, made_run
 
@@ -44,12 +45,20 @@ def test_places_here_are_not_given_away(run, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path / "run")
     found = json.loads((run / "eval.json").read_text()) | {"data": "/home/me/secret"}
     found["evaluation"]["run"] = "/home/me/secret/run"
+    del found["checksum"]  # as whoever edits it must
     (tmp_path / "run" / "eval.json").write_text(json.dumps(found))
     old = checkpoint.config_of(run).flat() | {"data": "/home/me/secret"}  # as it was kept before, in format 1
     del old["model"], old["world"], old["own"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(old))
     for file in export.export(tmp_path / "run", tmp_path / "gift").iterdir():
         assert b"secret" not in file.read_bytes(), file
+
+
+def test_two_do_not_export_to_one_folder(run, tmp_path):
+    refused = r"another process holds .*gift: wait for it, or give another `out`"
+    with files.alone(tmp_path / "gift"), pytest.raises(BadInput, match=refused):
+        export.export(run, tmp_path / "gift")
+    assert not (tmp_path / "gift").exists()
 
 
 def test_what_cannot_be_exported(run, tmp_path, capsys):

@@ -101,7 +101,7 @@ def test_a_run_starts_from_weights(begun, tmp_path, monkeypatch):
     assert checkpoint.known(tmp_path / "run" / "training.json")["init"] == "first"
     text = (tmp_path / "run" / "config.json").read_text()
     assert str(tmp_path) not in text and json.loads(text)["run"]["init_digest"] == checkpoint.digest(
-        checkpoint.load(begun)[1]
+        checkpoint.load(begun)[1].state_dict()
     )
 
 

@@ -1,6 +1,7 @@
 """Training end to end at toy size: what it leaves on disk, and that nothing is lost however it is stopped."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -17,9 +18,10 @@ from gqn.config import Place
 from gqn.errors import BadInput
 from gqn.runtime import devices, files
 from gqn.training import loop as training
+from gqn.training import watch
 from gqn.training.loop import Stopped, train
 from support import BRIEF as TOY
-from support import HERE, needs_gpu, records, same_weights
+from support import HERE, copied, needs_gpu, records, same_weights
 
 
 def test_what_a_run_leaves(straight):
@@ -103,6 +105,79 @@ def test_a_checkpoint_of_another_version_is_refused_in_one_line(straight, tmp_pa
     assert "\n" not in str(error.value) and (run / "latest.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize("moments", [(2,), (6, 10), (5, 9, 11)])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, None])
+def test_records_are_those_of_a_run_that_was_never_interrupted(tmp_path, monkeypatch, at_step, moments, signum):
+    """Line by line, but for times; records are due after 5, 10 and 12 steps, checkpoints after 4, 8 and 12."""
+    monkeypatch.setattr(watch, "LOG_EVERY", 5)
+    train(TOY, HERE, tmp_path / "straight")
+
+    def end():
+        if signum is None:
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signum)
+
+    for moment in moments:
+        at_step(moment, end)
+        with pytest.raises(KeyboardInterrupt if signum is None else Stopped):
+            train(TOY, HERE, tmp_path / "run")
+    at_step(-1, end)
+    train(TOY, HERE, tmp_path / "run")
+    one, other = (timeless(tmp_path / name) for name in ("straight", "run"))
+    assert one == other and [record["step"] for record in one if record["kind"] == "train"] == [5, 10, 12]
+
+
+def test_a_record_is_the_mean_of_the_steps_since_the_last(tmp_path, monkeypatch):
+    for every in (1, 5):
+        monkeypatch.setattr(watch, "LOG_EVERY", every)
+        train(TOY, HERE, tmp_path / f"{every}")
+    each, means = ([record["loss"] for record in records(tmp_path / name, "train")] for name in ("1", "5"))
+    assert means == pytest.approx([sum(each[a:b]) / (b - a) for a, b in ((0, 5), (5, 10), (10, 12))])
+
+
+def timeless(folder):
+    """The records of a run without times."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    times = ("samples_per_second", "seconds", "waiting_for_data")
+    return [{name: value for name, value in line.items() if name not in times} for line in lines]
+
+
+def unfinished(straight, folder, **changes):
+    """A copy of a run after 8 steps, whose latest checkpoint has other values, or none for None."""
+    run = copied(straight, folder)
+    (run / "model.safetensors").unlink()
+    state = torch.load(run / "previous.ckpt", weights_only=True) | changes
+    torch.save({name: value for name, value in state.items() if value is not None}, run / "latest.ckpt")
+    return run
+
+
+@pytest.mark.parametrize("recent", [None, {"loss": torch.zeros(3)}])
+def test_a_checkpoint_without_the_records_of_this_version_is_gone_on_with(straight, tmp_path, recent):
+    run = unfinished(straight, tmp_path / "run", recent=recent)
+    train(TOY, HERE, run)
+    assert same_weights(straight, run) and records(run, "train")[-1]["step"] == 12
+
+
+def test_optimizer_states_that_do_not_fit_are_damage(straight, tmp_path, capsys):
+    for number, change in enumerate([{"exp_avg": torch.zeros(3)}, {"step": torch.zeros(2)}, {"x": torch.zeros(1)}]):
+        [adam] = torch.load(straight / "latest.ckpt", weights_only=True)["optimizers"]
+        adam["state"][0] |= change
+        run = unfinished(straight, tmp_path / str(number), optimizers=[adam])
+        train(TOY, HERE, run)
+        said = capsys.readouterr().out.replace("\n", " ")
+        assert "latest.ckpt is damaged (what an optimizer keeps of parameter 0 is not what it needs)" in said
+        assert same_weights(straight, run)
+
+
+def test_options_of_optimizers_are_the_configs(straight, tmp_path):
+    """Not what a checkpoint says of them."""
+    [adam] = torch.load(straight / "previous.ckpt", weights_only=True)["optimizers"]
+    adam["param_groups"][0] |= {"betas": "x", "eps": 1.0}
+    run = unfinished(straight, tmp_path / "run", optimizers=[adam])
+    train(TOY, HERE, run)
+    assert same_weights(straight, run)
+
+
 def test_a_finished_run_is_left_as_it_is(straight):
     before = {path: path.stat().st_mtime_ns for path in straight.iterdir()}
     train(TOY, HERE, straight)
@@ -125,7 +200,8 @@ def test_the_best_validation_is_still_the_best_after_a_resume(tmp_path, monkeypa
 
 
 def test_two_do_not_train_one_run(tmp_path):
-    with files.alone(tmp_path / "run"), pytest.raises(BadInput, match=r"another process holds .*run: wait for it"):
+    refused = r"another process holds .*run: wait for it, or give another `run_suffix`"
+    with files.alone(tmp_path / "run"), pytest.raises(BadInput, match=refused):
         train(TOY, HERE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with files.alone(tmp_path / "run"):
@@ -186,17 +262,18 @@ from gqn.cli.main import main
 from gqn.training import loop, watch
 schedule = loop.schedule
 def stopping(config, samples):
-    if samples == STOP * config.optimizer.batch_size and os.environ.get("LOCAL_RANK", "0") == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if samples == STOP * config.optimizer.batch_size and os.environ.get("LOCAL_RANK", "0") == "RANK":
+        os.kill(os.getpid(), signal.SIGNAL)
     return schedule(config, samples)
 loop.schedule, watch.LOG_EVERY = stopping, 1
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def started(tmp_path, name, *flags, stop=-1):
-    """A run of 50 steps in processes of its own, of which the second one is killed at a step."""
-    (tmp_path / "program.py").write_text(PROGRAM.replace("STOP", str(stop)))
+def started(tmp_path, name, *flags, stop=-1, rank="1", signum="SIGKILL"):
+    """A run of 50 steps in processes of its own, of which one is sent a signal at a step."""
+    program = PROGRAM.replace("STOP", str(stop)).replace('"RANK"', f"'{rank}'").replace("SIGNAL", signum)
+    (tmp_path / "program.py").write_text(program)
     command = [sys.executable, tmp_path / "program.py", "train", *FOUNDING.split(), "-b", "4", "-t", "200", "-f", "100"]
     command += ["-v", "12", "--workers", "0", "--logdir", tmp_path / name, *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
@@ -239,3 +316,10 @@ def test_a_killed_rank_ends_the_others_and_one_rank_goes_on(alone, tmp_path):
     resumed = started(tmp_path, "run")
     assert resumed.returncode == 0 and "going on after step 25 of 50" in resumed.stdout
     assert_same_curves(curves(tmp_path / "run"), alone)
+
+
+def test_ranks_on_cpus_stop_after_the_step_in_which_a_signal_comes(tmp_path):
+    """Ten steps may take minutes there, and it would seem that nothing happens."""
+    stopped = started(tmp_path, "run", "--devices", "2", stop=3, rank="0", signum="SIGINT")
+    assert (stopped.returncode, stopped.stderr) == (130, "")
+    assert "stopped by SIGINT after step 4" in stopped.stdout

@@ -4,8 +4,11 @@ config.json                 the resolved config
 origin.json                 where the data and the initial weights came from, and the fingerprint of the data
 latest.ckpt, previous.ckpt  the last checkpoint (training state), and the one before it
 best.ckpt                   checkpoint of the best validation so far
-model.safetensors           final weights, with FORMAT as `gqn_format` in the file's metadata
+model.safetensors           final weights, with FORMAT and `digest` as `gqn_format` and `gqn_digest` in its metadata
 training.json               cost of the training (samples, seconds), and its `gqn.artifacts.provenance`
+
+Each of them is checked when it is read: tables by their checksum (`gqn.runtime.reading`), and a checkpoint, which is a
+zip archive of torch.save, by the CRC-32 of each of its parts. torch writes these, but does not verify them.
 """
 
 import hashlib
@@ -18,23 +21,47 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from gqn import config as configs
 from gqn import models
 from gqn.artifacts import trained
-from gqn.artifacts.trained import CONFIG, TRAINING, WEIGHTS
+from gqn.artifacts.trained import CONFIG, EVALUATION, TRAINING, WEIGHTS
 from gqn.config import Config
 from gqn.data import sources
-from gqn.errors import RUN, BadInput, short_of_memory
+from gqn.errors import RUN, BadInput
 from gqn.models import Model, checks
-from gqn.runtime import content, files
+from gqn.runtime import content, files, reading
 
 LATEST, PREVIOUS, BEST = "latest.ckpt", "previous.ckpt", "best.ckpt"
 PICTURE, ORIGIN = "predictions.png", "origin.json"
 FORMAT = "1"  # increased when older weights would be misread; the oldest files do not state it
+
+SCHEDULES = [{"until": int, "of": int}]
+SHAPES: dict[str, Any] = {  # of tables by file name, and STATE of a checkpoint; see `gqn.runtime.reading.check`
+    ORIGIN: {"data": str, "init": str, "files": {str: {str: list | None}}, "schedules": SCHEDULES},
+    TRAINING: {
+        "samples": int,
+        "seconds": int | float,
+        "schedules": SCHEDULES,
+        "init": str,
+        "command": str,
+        "version": str,
+        "commit": str | None,
+        "machine": str,
+    },
+    EVALUATION: {"model": str, "dataset": str, "data": str | None, "training": dict, "evaluation": dict},
+}
+STATE = {
+    "step": int,
+    "best": float,
+    "seconds": float,
+    "recent": {str: Tensor},
+    "model": {str: Tensor},
+    "optimizers": [{"state": {int: {str: Tensor}}, "param_groups": [{"params": [int]}]}],
+}
 
 
 def write(path: Path, write_to: Callable[[Path], Any]) -> None:
@@ -56,16 +83,20 @@ def save(folder: Path, state: dict[str, Any], best: bool) -> None:
     os.replace(new, latest)
 
 
-def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+def load_state(
+    folder: Path, say: Callable[[str], None], check: Callable[[dict[str, Any]], Any] = dict
+) -> dict[str, Any] | None:
     """The newest checkpoint of a run that can be read, or None if there is none yet.
 
-    A damaged file is reported through `say`, renamed to *.damaged, and the checkpoint before it is used. Raises
-    BadInput if there are files but none can be read.
+    A damaged file, or one of which `check` raises ValueError, is reported through `say`, renamed to *.damaged, and the
+    checkpoint before it is used. Raises BadInput if there are files but none can be read.
     """
     damaged: list[Path] = []
     for path in (folder / LATEST, folder / PREVIOUS):
         try:
             state = read_state(path)
+            with reading.named(path):
+                check(state)
         except FileNotFoundError:  # not written yet, or just being moved by the run that writes it
             continue
         except BadInput as error:
@@ -82,16 +113,30 @@ def load_state(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read a checkpoint. Raises BadInput if the file is damaged, FileNotFoundError if it does not exist."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        if short_of_memory(error):  # the file may be undamaged
-            raise
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BadInput(f"{path} is damaged ({reason.split('. ')[0]})") from error
+    """Read a checkpoint. Raises BadInput if the file is damaged, FileNotFoundError if it does not exist.
+
+    It is damaged if a part does not match its checksum, if values are of other types than STATE says, or if weights are
+    not finite. Values that it does not have are not missed here: it may be of another version.
+    """
+    with reading.named(path), open(path, "rb") as file:
+        reading.check_archive(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise BadInput(f"{path} is no checkpoint of gqn's")
+        reading.check(state, STATE)
+        if state.get("step", 0) < 0 or state.get("best", 0.0) != state.get("best", 0.0):
+            raise ValueError(f"step is {state.get('step')}, best {state.get('best')}")
+        check_weights(state.get("model", {}))
+        return state
+
+
+def check_weights(weights: dict[str, Tensor]) -> None:
+    """ValueError if one of the weights is not finite, or claims more numbers than were stored."""
+    for name, weight in weights.items():
+        if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+            raise ValueError(f"weight {name} is larger than the file")
+        if not weight.isfinite().all():
+            raise ValueError(f"weight {name} is not finite")
 
 
 def begun(folder: Path) -> bool:
@@ -112,7 +157,15 @@ def build(config: Config) -> nn.Module:
 def save_weights(folder: Path, model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
     """Write model.safetensors, of a run or of an exported model, as numbers of type `dtype`."""
     weights = {name: weight.to(dtype) for name, weight in model.state_dict().items()}
-    write(folder / WEIGHTS, lambda part: part.write_bytes(as_bytes(weights, {"gqn_format": FORMAT})))
+    stated = {"gqn_format": FORMAT, "gqn_digest": digest(weights)}
+    write(folder / WEIGHTS, lambda part: part.write_bytes(_in_order(as_bytes(weights, stated))))
+
+
+def _in_order(packed: bytes) -> bytes:
+    """The bytes of a safetensors file with a sorted header; as the library writes it, its order is random."""
+    end = 8 + int.from_bytes(packed[:8], "little")
+    header = json.dumps(json.loads(packed[8:end]), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return packed[:8] + header.encode().ljust(end - 8) + packed[end:]
 
 
 def save_training(folder: Path, took: dict[str, Any]) -> None:
@@ -122,17 +175,15 @@ def save_training(folder: Path, took: dict[str, Any]) -> None:
 
 def save_known(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON file that `known` can read."""
-    write(path, lambda part: part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
+    write(path, lambda part: part.write_text(reading.as_json(values), encoding="utf-8"))
 
 
 def known(path: Path) -> dict[str, Any]:
     """Read a JSON file beside a model, such as training.json; empty if there is none. Raises BadInput if damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return reading.table(path, SHAPES[path.name])
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: {error}") from error
 
 
 def load(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config, Model]:
@@ -160,7 +211,8 @@ def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config,
     if config.data.world < configs.WORLD:
         name = config.data.dataset_name
         say(f"{run} was trained on {name} as gqn rendered it before, with cameras of another meaning: see docs/data.md")
-    model = build(config)
+    with reading.named(folder / CONFIG):  # its numbers may be too large for any model
+        model = build(config)
     took = known(folder / TRAINING) if path.name == WEIGHTS else {}
     if weights is None:
         state = read_state(path) if named else load_state(folder, say)
@@ -168,7 +220,7 @@ def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config,
             raise BadInput(f"{folder} holds no weights yet")
         try:
             weights, step = state["model"], state["step"]
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
             raise BadInput(f"{path} is no checkpoint of gqn's") from error
         unfinished = f"{folder} is not finished: using its checkpoint"
         say(f"{path if named else unfinished} after {step} of {config.steps} steps")
@@ -188,11 +240,11 @@ def config_of(folder: Path) -> Config:
     return config.replaced({name: origin[name] for name in configs.PLACES if name in origin}, str(folder / ORIGIN))
 
 
-def digest(model: nn.Module) -> str:
+def digest(weights: dict[str, Tensor]) -> str:
     """A hash of a model's weights, computed in float32."""
     found = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(weight.shape)} ".encode() + weight.float().contiguous().numpy().tobytes())
+    for name, weight in sorted(weights.items()):
+        found.update(f"{name} {tuple(weight.shape)} ".encode() + weight.float().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()[:32]
 
 
@@ -215,15 +267,19 @@ def trained_on(name: str, config: Config) -> checks.TrainedOn:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name. Raises BadInput if it is damaged or of another version."""
-    try:
+    """The tensors of a weights file by name.
+
+    Raises BadInput if it is damaged, if a weight is not finite, or if it is of another version.
+    """
+    if what := no_weights(path):
+        raise BadInput(what)
+    with reading.named(path):
         with safe_open(path, "pt") as file:
-            version = (file.metadata() or {}).get("gqn_format", FORMAT)
+            stated = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        if short_of_memory(error):
-            raise
-        raise BadInput(no_weights(path) or f"{path} is damaged: {error}") from error
-    if version != FORMAT:
-        raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")
+        if (version := stated.get("gqn_format", FORMAT)) != FORMAT:
+            raise BadInput(f"{path} is of weights format {version}, this gqn reads {FORMAT}: use the gqn that wrote it")
+        check_weights(weights)
+        if stated.get("gqn_digest", sound := digest(weights)) != sound:
+            raise ValueError("its weights do not match their digest")
     return weights

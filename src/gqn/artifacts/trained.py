@@ -15,9 +15,10 @@ from gqn.errors import BadInput
 
 SHIPPED = Path(__file__).parent / "weights"
 HUB = "hf://"
-WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.json", "training.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TRAINING, EVALUATION = "training.json", "eval.json"
 CHECKPOINT = ".ckpt"  # suffix of a checkpoint
-FILES = [WEIGHTS, CONFIG, TRAINING, "eval.json", "README.md"]  # of an exported model
+FILES = [WEIGHTS, CONFIG, TRAINING, EVALUATION, "README.md"]  # of an exported model
 LOG = Path("log")  # for results of models that have no folder of their own, shipped or on the hub
 
 

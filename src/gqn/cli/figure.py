@@ -64,6 +64,7 @@ def _draw(module: Any, compute: Callable[[], dict[str, Any]], out: Path) -> None
 
     from gqn.artifacts.checkpoint import write
     from gqn.figures import drawing
+    from gqn.runtime.reading import finite
 
     moves = hasattr(module, "frames")
     animated = moves and out.suffix.lower() in drawing.MOVING
@@ -81,7 +82,8 @@ def _draw(module: Any, compute: Callable[[], dict[str, Any]], out: Path) -> None
     np.savez_compressed(file, **arrays)
     keep(out.with_suffix(".npz"), file.getvalue())
     if hasattr(module, "numbers"):
-        keep(out.with_suffix(".json"), (json.dumps(module.numbers(arrays), indent=2) + "\n").encode())
+        numbers = finite(module.numbers(arrays))
+        keep(out.with_suffix(".json"), (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
     module.draw(arrays).save(file := io.BytesIO(), known[picture.suffix.lower()])
     keep(picture, file.getvalue())
     if moves:

@@ -7,7 +7,6 @@ are compared: a config has digests of their content for that.
 """
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from gqn.data import specification
 from gqn.data.specification import DATASETS, DatasetSpec, spec
 from gqn.errors import RUN, BadInput
 from gqn.presets import PRESETS
-from gqn.runtime import content, lookup
+from gqn.runtime import content, lookup, reading
 from gqn.runtime.options import called, changed, check, flat_name, short
 
 if TYPE_CHECKING:
@@ -308,11 +307,11 @@ def preset(name: str, **options: Any) -> Config:
 def toml(path: Path) -> dict[str, Any]:
     """What a TOML file says. BadInput if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        return tomllib.loads(reading.text(path))
+    except FileNotFoundError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not valid TOML: {reading.reason(error)}") from error
 
 
 def read_toml(path: Path, base: Config) -> Config:
@@ -320,7 +319,8 @@ def read_toml(path: Path, base: Config) -> Config:
     values = toml(path)
     if found := [name for name in SET if name in values]:
         raise BadInput(f"{path}: {lookup.unknown('option', found[0], set(base.flat()) - set(SET))}")
-    return base.replaced(values, str(path))
+    with reading.named(path):
+        return base.replaced(values, str(path))
 
 
 def as_json(config: Config) -> str:
@@ -329,18 +329,17 @@ def as_json(config: Config) -> str:
 
     groups = {group.name: vars(getattr(config, group.name)) for group in dataclasses.fields(config) if group.compare}
     groups["model"] = {"name": models.name_of(config.model)} | groups["model"]
-    return json.dumps({"format": FORMAT, **groups}, indent=2) + "\n"
+    return reading.as_json({"format": FORMAT, **groups})
 
 
 def read(path: Path) -> Config:
     """Read a config.json of this format or an older one; BadInput if there is none, or it is damaged or too new."""
     try:
-        return _read(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except OSError as error:
+        with reading.named(path):
+            return _read(reading.table(path), str(path))
+    except FileNotFoundError as error:
         reason = f"cannot read {path.name} ({error.strerror}); {content.listing(path.parent)}"
         raise BadInput(f"{path.parent} holds no run: {reason}; RUN is a {RUN}") from error
-    except (ValueError, AttributeError, TypeError) as error:  # not JSON, not text, not tables
-        raise BadInput(f"{path} is damaged: {error}") from error
 
 
 def _read(values: dict[str, Any], where: str) -> Config:

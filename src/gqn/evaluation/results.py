@@ -5,7 +5,6 @@ eval.npz    the metrics scene by scene, for `gqn compare`
 """
 
 import json
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from gqn.artifacts import checkpoint, trained
 from gqn.errors import BadInput
 from gqn.metrics.images import METRICS, RATIOS
 from gqn.metrics.statistics import estimate
+from gqn.runtime import reading
 from gqn.runtime.console import say
 
 MODEL, NEAREST, MEAN_IMAGE = "gqn", "nearest view", "mean image"  # who is measured; files call every model "gqn"
@@ -57,6 +57,19 @@ SHOWN: dict[str, dict[str, tuple[str, str]]] = {
 
 FORMATS = {metric: form for rows in SHOWN.values() for metric, (_, form) in rows.items()}
 
+SETTINGS = {  # see `gqn.runtime.reading.check`
+    "model": str,
+    "dataset": str,
+    "data": str | None,
+    "data_digest": str,
+    "image_size": int,
+    "scenes": int,
+    "context_views": [int],
+    "trained_context": int,
+    "pixel_std": float,
+    "samples": int,
+    "draws": int,
+}
 PerScene = dict[str, NDArray[np.float64]]  # metrics, each (N,)
 Summary = dict[str, dict[str, float]]  # metrics, each with its "mean" and "stderr" over scenes
 
@@ -102,31 +115,42 @@ class Results:
         who = (MODEL, NEAREST, MEAN_IMAGE)
         return self.settings | {"results": {str(k): {w: self.summary(k, w) for w in who} for k in self.contexts}}
 
+    def check(self) -> None:
+        """ValueError if settings, tasks or values are not of the types and shapes that an evaluation gives them."""
+        reading.check(self.settings, SETTINGS)
+        if missing := sorted(SETTINGS.keys() - self.settings.keys() - {"model", "data_digest"}):
+            raise ValueError(f"it does not say its {missing[0]}")
+        if self.tasks.dtype.kind != "i" or self.tasks.ndim != 2 or self.tasks.shape[1] < 2 + max(self.contexts):
+            raise ValueError(f"tasks are {self.tasks.dtype} {self.tasks.shape}")
+        for name, values in self.values.items():
+            if values.dtype.kind != "f" or values.shape != self.tasks.shape[:1]:
+                raise ValueError(f"{name} is {values.dtype} {values.shape}")
+
     def save(self, folder: Path) -> None:
         """Write `eval.npz` and `eval.json`."""
 
         def arrays(part: Path) -> None:
             with open(part, "wb") as file:  # given a path, numpy would add a suffix
-                settings = np.array(json.dumps(self.settings))
+                settings = np.array(json.dumps(reading.finite(self.settings), allow_nan=False))
                 np.savez_compressed(file, settings=settings, tasks=self.tasks, **self.values)  # type: ignore[arg-type]
 
-        text = json.dumps(self.as_dict(), indent=2) + "\n"
+        text = reading.as_json(self.as_dict())
         checkpoint.write(folder / "eval.npz", arrays)
         checkpoint.write(folder / "eval.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def load(run: str | Path) -> Results:
     """The last evaluation of a run. Raises BadInput if there is none, or it cannot be read."""
-    folder = trained.beside(run)
+    path, way = trained.beside(run) / "eval.npz", f"gqn eval {run} makes it again"
     try:
-        with np.load(folder / "eval.npz") as file:
-            values = {_renamed(name): file[name] for name in file.files}
-        return Results(json.loads(str(values.pop("settings"))), values.pop("tasks"), values)
+        values = {_renamed(name): array for name, array in reading.arrays(path, way).items()}
+        with reading.named(path, way):
+            results = Results(json.loads(str(values.pop("settings"))), values.pop("tasks"), values)
+            results.check()
+            return results
     except FileNotFoundError as error:
         what = checkpoint.no_weights(Path(run))
         raise BadInput(what or f"{run} has not been evaluated: gqn eval {run}") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{folder}/eval.npz is damaged ({error}): gqn eval {run} makes it again") from error
 
 
 def _renamed(name: str) -> str:
@@ -181,8 +205,14 @@ def show(results: Results) -> None:
 
 def cells(of: Summary) -> dict[str, str]:
     """Metrics as a table shows them: mean ± standard error, by metric."""
+
+    def shown(value: float | None, form: str) -> str:
+        return "-" if value is None else f"{value:{form}}"  # JSON has no infinite numbers
+
     return {
-        name: f"{of[name]['mean']:{form}} ± {of[name]['stderr']:{form}}" for name, form in FORMATS.items() if name in of
+        name: f"{shown(of[name]['mean'], form)} ± {shown(of[name]['stderr'], form)}"
+        for name, form in FORMATS.items()
+        if name in of
     }
 
 

@@ -17,6 +17,7 @@ from gqn.errors import BadInput
 from gqn.runtime import stopping
 from gqn.runtime.console import complain
 
+LOST = ("gloo", "NCCL", "DistNetworkError", "DistStoreError")  # in errors that mean that another rank has ended
 _watch: stopping.Watch | None = None  # over the ranks that this process started
 
 
@@ -78,8 +79,11 @@ def launch(gpu: bool, devices: int, plugins: list[Any] | None = None, num_nodes:
     # DDP warns about channels-last gradients of 1 x 1 kernels in every process; they have the same memory layout.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     stopping.end_with_first()
-    if fabric.world_size == 1 or stopping.started_by_first():
+    if fabric.world_size == 1:
         fabric.launch()
+    elif stopping.started_by_first():
+        with together(fabric):
+            fabric.launch()
     else:
         _launch(fabric)
     return fabric
@@ -89,6 +93,7 @@ def _launch(fabric: Fabric) -> None:
     """Start the other ranks, unless torchrun or SLURM did, and watch them until `together` is left."""
     global _watch
     _watch = stopping.Watch()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else the others print how they lost this one
     try:
         with stopping.held():
             fabric.launch()
@@ -110,7 +115,7 @@ def together(fabric: Fabric) -> Iterator[None]:
             raise
         if isinstance(error, (BadInput, OSError)):
             complain(error)
-        elif isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)):
+        elif isinstance(error, RuntimeError) and any(sign in f"{error!r}" for sign in LOST):
             if not stopping.started_by_first():  # otherwise the first rank prints the reason
                 complain(stopping.other_ended(fabric.global_rank))
         else:
@@ -135,6 +140,6 @@ def total(fabric: Fabric, count: int) -> int:
     return int(cast(Tensor, fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="sum")))
 
 
-def over_ranks(fabric: Fabric, values: list[Tensor]) -> Any:
-    """The mean of values over the list and over ranks: a float, or a list of floats if each value is a vector."""
-    return cast(Tensor, fabric.all_reduce(torch.stack(values).mean(0), reduce_op="mean")).tolist()
+def over_ranks(fabric: Fabric, values: list[Tensor]) -> Tensor:
+    """The means over ranks of n values, (n, ...)."""
+    return cast(Tensor, fabric.all_reduce(torch.stack(values), reduce_op="mean"))

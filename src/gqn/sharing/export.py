@@ -1,6 +1,5 @@
 """Exporting a model: a folder of weights, config and model card, which can be uploaded to the hub."""
 
-import json
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +10,10 @@ from gqn import config as configs
 from gqn.artifacts import checkpoint, trained
 from gqn.artifacts.provenance import named, public
 from gqn.errors import BadInput
+from gqn.runtime import files, reading
 from gqn.sharing import card
 
-CARD, EVALUATION = "README.md", "eval.json"
+CARD = "README.md"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -22,7 +22,7 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
 
     Where they are known, training.json and eval.json are added; the card is made from these. Paths of `data` on this
     machine are left out. BadInput if there is no such model, if its evaluation is of other weights, or if `out` is the
-    model's own folder, holds a run or an unrelated README.md, or cannot be written.
+    model's own folder, holds a run or an unrelated README.md, is held by another process, or cannot be written.
     """
     weights = trained.find(run)
     own = trained.own(run)
@@ -32,9 +32,9 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     if out.resolve() in (own.resolve(), weights.parent.resolve()):
         raise BadInput(f"{out} is the model's own folder: give another `out`")
     config, model, took = checkpoint.opened(run)
-    evaluation = checkpoint.known(own / EVALUATION)
+    evaluation = checkpoint.known(own / trained.EVALUATION)
     if evaluation and evaluation.get("training", {}) != took:
-        raise BadInput(f"{own / EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
+        raise BadInput(f"{own / trained.EVALUATION} is not of the weights beside it: gqn eval {run} makes it again")
     if evaluation.get("data"):
         evaluation |= {"data": public(evaluation["data"])}
     if "evaluation" in evaluation:
@@ -43,31 +43,36 @@ def export(run: str | Path, out: Path, dtype: str = "f32") -> Path:
     parameters = sum(p.numel() for p in network.parameters())
     try:
         text = card.card(out.resolve().name, config, parameters, dtype, took, evaluation)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{trained.TRAINING} or {EVALUATION} in {own} is of another version, or damaged ({error!r}): "
+            f"{trained.TRAINING} or {trained.EVALUATION} in {own} is of another version, or damaged ({error!r}): "
             f"gqn eval {run} makes the latter again"
         ) from error
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = [name for name in trained.FILES if (out / name).exists()]
-        if held and (CARD not in held or card.TAG not in (out / CARD).read_text(encoding="utf-8", errors="replace")):
-            raise BadInput(f"{out} holds {held[-1]}, which is not of an exported model: give another `out`")
-        (out / trained.WEIGHTS).unlink(missing_ok=True)  # of an earlier export; new weights are written last
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}") from error
+    with files.alone(out, "give another `out`"):
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            held = [name for name in trained.FILES if (out / name).exists()]
+            if held and (
+                CARD not in held or card.TAG not in (out / CARD).read_text(encoding="utf-8", errors="replace")
+            ):
+                raise BadInput(f"{out} holds {held[-1]}, which is not of an exported model: give another `out`")
+            (out / trained.WEIGHTS).unlink(missing_ok=True)  # of an earlier export; new weights are written last
+        except OSError as error:
+            raise BadInput(f"cannot write {out}: {error.strerror}") from error
 
-    def keep(name: str, text: str) -> None:
-        checkpoint.write(out / name, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
+        def keep(name: str, text: str) -> None:
+            checkpoint.write(
+                out / name, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace")
+            )
 
-    keep(CARD, text)
-    keep(trained.CONFIG, configs.as_json(config))
-    for name, known in ((trained.TRAINING, took), (EVALUATION, evaluation)):
-        if known:
-            keep(name, json.dumps(known, indent=2) + "\n")
-        else:
-            (out / name).unlink(missing_ok=True)  # of an earlier export
-    checkpoint.save_weights(out, network, DTYPES[dtype])
+        keep(CARD, text)
+        keep(trained.CONFIG, configs.as_json(config))
+        for name, known in ((trained.TRAINING, took), (trained.EVALUATION, evaluation)):
+            if known:
+                keep(name, reading.as_json(known))
+            else:
+                (out / name).unlink(missing_ok=True)  # of an earlier export
+        checkpoint.save_weights(out, network, DTYPES[dtype])
     return out
 
 

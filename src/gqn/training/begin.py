@@ -37,7 +37,7 @@ def start_from(config: Config, model: nn.Module, folder: Path, say: Callable[[st
             f"the weights of `init` {config.origin.init} do not fit ({differ}): "
             "unless such options are given, the model's are theirs"
         ) from error
-    return checkpoint.digest(cast(nn.Module, other))
+    return checkpoint.digest(cast(nn.Module, other).state_dict())
 
 
 def open_folder(

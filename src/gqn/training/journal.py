@@ -9,11 +9,15 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from gqn.runtime import reading
+from gqn.runtime.console import note
+
 
 class Journal:
     """Writes a run's record, `metrics.jsonl` and TensorBoard events. Records after `step` are discarded on resume.
 
-    An inactive journal (of a rank other than the first) records nothing.
+    A file with lines that are no records is put aside, with a line on stderr, and training goes on with its records. An
+    inactive journal (of a rank other than the first) records nothing.
     """
 
     def __init__(self, folder: Path, step: int, active: bool = True):
@@ -23,10 +27,16 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         path = folder / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+        if path.is_dir():
+            _put_aside(path, "a folder")
+        elif path.exists():
+            *lines, _ = path.read_bytes().split(b"\n")  # a last line without an end is of a process that was killed
+            steps = [_step(line) for line in lines]
+            if None in steps:
+                _put_aside(path, "damaged lines")
+            kept = [line + b"\n" for line, at in zip(lines, steps, strict=True) if at is not None and at <= step]
             part = path.with_name(".metrics.jsonl.part")
-            part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            part.write_bytes(b"".join(kept))
             os.replace(part, path)
         self.lines = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
         self.events = SummaryWriter(str(folder), purge_step=step + 1)
@@ -35,7 +45,8 @@ class Journal:
         """Record values of one kind ("train" or "val"): floats, or lists with a float per generation step."""
         if not self.active:
             return
-        self.lines.write(json.dumps({"kind": kind, "step": step, "samples": samples, **values}) + "\n")
+        record = {"kind": kind, "step": step, "samples": samples, **values}
+        self.lines.write(json.dumps(reading.finite(record), allow_nan=False) + "\n")
         for name, value in values.items():
             if isinstance(value, list):
                 for i, v in enumerate(value):
@@ -65,8 +76,20 @@ class Journal:
             self.events.close()
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> int | None:
+    """The step of a record; None if a line is no record."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")  # a line that is incomplete because the process was killed
+        record = json.loads(line.decode())
+        reading.check(record, {"kind": str, "step": int, "samples": int})
+        return record["step"]
+    except (ValueError, KeyError, RecursionError):
+        return None
+
+
+def _put_aside(path: Path, what: str) -> None:
+    """Rename a record that holds what is no record, and say so."""
+    number = 0
+    while (aside := path.with_name(f"{path.name}.damaged{number or ''}")).exists():
+        number += 1
+    path.rename(aside)
+    note(f"{path} held {what}: put aside as {aside.name}")

@@ -28,14 +28,15 @@ from gqn.runtime import console, devices, files, stopping
 from gqn.training.begin import began, open_folder, start_from
 from gqn.training.finite import check_weights
 from gqn.training.graphs import CudaRecorder, Graphs
-from gqn.training.optimizers import optimizers
+from gqn.training.optimizers import check_states, optimizers
 from gqn.training.schedules import schedule
 from gqn.training.step import Step
 from gqn.training.validation import validate, validation_tasks
 from gqn.training.watch import Progress, Watch
 from gqn.views import Task
 
-AGREE_EVERY = 10  # steps between checks whether any rank has to stop; each check synchronises the ranks
+AGREE_EVERY = 10  # steps between checks whether any rank has to stop; each check synchronises the ranks, which only
+# GPUs gain from leaving out: on CPUs ten steps may take minutes, in which a signal would seem to do nothing
 PICTURED = 4  # validation tasks shown in TensorBoard
 LESS_MEMORY = (
     "`accumulate=2` or more needs less, as it works on a batch in parts, and so does `workers=0`, with which the same "
@@ -65,7 +66,7 @@ def train(config: Config, place: Place, folder: Path) -> None:
     with (
         devices.together(fabric),
         within_memory(LESS_MEMORY),
-        files.alone(folder) if fabric.is_global_zero else nullcontext(),
+        files.alone(folder, "give another `run_suffix`") if fabric.is_global_zero else nullcontext(),
     ):
         _train(fabric, config, place, folder)
 
@@ -86,7 +87,7 @@ def _train(fabric: Fabric, config: Config, place: Place, folder: Path) -> None:
             task = watch.fetch(tasks).to(fabric.device, non_blocking=True)
             recorded = step(task, latents(fabric, config, model, number), pixel_std, learning_rate)
 
-            asks = fabric.world_size == 1 or (number + 1) % AGREE_EVERY == 0
+            asks = not place.gpu or fabric.world_size == 1 or (number + 1) % AGREE_EVERY == 0
             signum = devices.agreed(fabric, stop.signum) if asks else 0
             due = validates(config, number + 1)
             watch.stepped(recorded, pixel_std, learning_rate, check=due or signum > 0)
@@ -162,13 +163,13 @@ def resumed(
     """The training step and the run's progress, both restored from the run's last checkpoint if there is one."""
     share = (fabric.global_rank, fabric.world_size)
     steppers = optimizers(model, config.optimizer.name, config.optimizer.learning_rate_initial, share)
-    state = checkpoint.load_state(folder, say)
+    state = checkpoint.load_state(folder, say, lambda state: check_states(steppers, state.get("optimizers", [])))
     if place.compile and compiles(fabric.device, model, say):
         cast(DrawsInSteps, model).compile_steps()
     step, progress = Step(fabric, model, steppers, place.accumulate), Progress()
     if state is not None:  # after `Step` has put the weights on the device, where the optimizers' state must be too
         restore(model, steppers, state, folder)
-        progress = Progress(state["step"], state["best"], state.get("seconds", 0.0))
+        progress = Progress(state["step"], state["best"], state.get("seconds", 0.0), state.get("recent", {}))
         say(f"{folder}: going on after step {progress.done} of {config.steps}")
     return graphed(step, fabric, config, place, model, say), progress
 
@@ -189,7 +190,10 @@ def restore(model: nn.Module, steppers: list[Optimizer], state: dict[str, Any], 
     try:
         model.load_state_dict(state["model"])
         for optimizer, its_state in zip(steppers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(its_state)
+            groups = optimizer.state_dict()["param_groups"]
+            if [group["params"] for group in its_state["param_groups"]] != [group["params"] for group in groups]:
+                raise ValueError("other parameters")
+            optimizer.load_state_dict({"state": its_state["state"], "param_groups": groups})  # options are the config's
     except (KeyError, ValueError, RuntimeError) as error:
         raise BadInput(
             f"the checkpoint in {folder} is of another version of gqn: go on with that one, give another `run_suffix`, "
@@ -203,6 +207,7 @@ def state_of(model: nn.Module, steppers: list[Optimizer], progress: Progress) ->
         "step": progress.done,
         "best": progress.best,
         "seconds": progress.seconds,
+        "recent": progress.recent,
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in steppers],
     }

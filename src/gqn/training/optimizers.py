@@ -1,6 +1,6 @@
 """The optimizers: Adam, and Muon for hidden kernels."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed
@@ -21,6 +21,21 @@ def optimizers(model: nn.Module, name: str, learning_rate: float, part: tuple[in
     chosen = set(kernels)
     adam = Adam([p for p in model.parameters() if p not in chosen], lr=learning_rate, fused=True)
     return [adam, Muon(kernels, learning_rate, part)] if kernels else [adam]
+
+
+def check_states(optimizers: list[Optimizer], states: list[dict[str, Any]]) -> None:
+    """ValueError unless stored states have what these optimizers keep of each parameter, in tensors of its shape.
+
+    Fewer states or parameters are not missed here: they are of another version.
+    """
+    for optimizer, stored in zip(optimizers, states, strict=False):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for number, kept in stored["state"].items():
+            if not 0 <= number < len(parameters):
+                continue
+            shapes = {name: () if name == "step" else parameters[number].shape for name in KEPT[type(optimizer)]}
+            if {name: tensor.shape for name, tensor in kept.items()} != shapes:
+                raise ValueError(f"what an optimizer keeps of parameter {number} is not what it needs")
 
 
 def update(optimizers: list[Optimizer], learning_rate: float | Tensor) -> None:
@@ -136,3 +151,6 @@ def orthogonal(matrices: Tensor) -> Tensor:
         product = factor @ product
     x = product @ x
     return (x.mT if tall else x).reshape(matrices.shape).to(matrices)
+
+
+KEPT: dict[type[Optimizer], tuple[str, ...]] = {Adam: ("step", "exp_avg", "exp_avg_sq"), Muon: ("momentum",)}

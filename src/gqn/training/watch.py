@@ -4,14 +4,15 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from gqn.config import Config, Place
 from gqn.runtime import devices
@@ -33,6 +34,16 @@ class Progress:
     done: int = 0  # steps
     best: float = math.inf  # lowest validation loss, minus its floor where it has one
     seconds: float = 0.0  # of training, in all sessions
+    recent: dict[str, Tensor] = field(default_factory=dict)
+    """Means over ranks of what was recorded in the n steps since the last record, (n, ...)."""
+
+    def add(self, recorded: dict[str, Tensor]) -> None:
+        """Append further steps. What is there is dropped if it is not of the same kind: of another version."""
+        if {name: x.shape[1:] for name, x in self.recent.items()} == {
+            name: x.shape[1:] for name, x in recorded.items()
+        }:
+            recorded = {name: torch.cat([self.recent[name].to(x), x]) for name, x in recorded.items()}
+        self.recent = recorded
 
 
 class Watch:
@@ -51,7 +62,7 @@ class Watch:
         say: Callable[[str], None],
     ):
         self.fabric, self.config, self.folder, self.progress = fabric, config, folder, progress
-        self.recent: list[tuple[int, Recorded]] = []  # steps since the last record, with their values
+        self.unchecked: list[tuple[int, Recorded]] = []  # steps since the last check, with their values
         self.before, self.waited, self.numbers = progress.seconds, 0.0, ""
         first, size = fabric.is_global_zero, config.optimizer.batch_size
         total, done = config.steps * size, progress.done * size
@@ -78,21 +89,26 @@ class Watch:
     def stepped(self, recorded: Recorded, pixel_std: float, learning_rate: float, check: bool) -> None:
         """Note a step; every LOG_EVERY steps, record the means over the steps since the last record.
 
-        NotFinite if a term of one of these steps is not finite. This is checked before each record, and if `check`.
+        NotFinite if a term of one of these steps is not finite. This is checked before each record, and if `check`: a
+        checkpoint can be saved then, as `progress` holds all steps since the last record.
         """
         progress, size = self.progress, self.config.optimizer.batch_size
-        self.recent.append((progress.done, recorded))
+        self.unchecked.append((progress.done, recorded))
         progress.done += 1
         progress.seconds = self.before + self.report.seconds
         record = progress.done % LOG_EVERY == 0 or progress.done == self.config.steps
         if record or check:
-            check_terms(self.fabric, self.recent, self.config.steps, self.folder)
+            check_terms(self.fabric, self.unchecked, self.config.steps, self.folder)
+            progress.add(
+                {
+                    name: devices.over_ranks(self.fabric, [values[name] for _, values in self.unchecked])
+                    for name in recorded
+                }
+            )
+            self.unchecked.clear()
         if record:
-            values = {
-                name: devices.over_ranks(self.fabric, [recorded[name] for _, recorded in self.recent])
-                for name in recorded
-            }
-            self.recent.clear()
+            values = {name: each.mean(0).tolist() for name, each in progress.recent.items()}
+            progress.recent = {}
             shown = [name for name in SHOWN if name in values and not (name == "loss" and "excess" in values)]
             self.numbers = "  ".join(f"{name} {values[name]:{SHOWN[name]}}" for name in shown)
             speed = {
