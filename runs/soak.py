@@ -25,14 +25,20 @@ from pathlib import Path
 
 from viewer_load import crowd, served, table
 
-FLAGS = "--val-freq 640 --num-val-samples 16 --workers 1".split()
-TEMPORARY = (".part", ".damaged", ".gone", ".ckpt.new", ".new.ckpt")  # ends of names of files that must not be left
+FLAGS = (
+    "founding --image-size 16 -c 2 --representation tower --representation-maps 8 -s 2 -u 4 --num-canvas-maps 4 -b 4 "
+    "--val-freq 400 --num-val-samples 64 --workers 1"
+).split()
+TEMPORARY = (".part", ".damaged", ".gone", ".new.ckpt")  # ends of names of files that must not be left
+
+STARTED: list[subprocess.Popen] = []
 
 
 def start(logdir: Path, samples: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "gqn", "train", "demo", *FLAGS, "-t", str(samples), "--logdir", str(logdir)]
+    command = [sys.executable, "-m", "gqn", "train", *FLAGS, "-t", str(samples), "--logdir", str(logdir)]
     options = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    return subprocess.Popen(command, **options)
+    STARTED.append(run := subprocess.Popen(command, **options))
+    return run
 
 
 def left(logdir: Path) -> tuple[str, list, list[str]]:
@@ -119,7 +125,7 @@ def main() -> int:
     add.set_defaults(act=train)
     add.add_argument("--seconds", type=float, default=3600)
     add.add_argument("--between", type=float, nargs=2, default=(20, 60), metavar=("LEAST", "MOST"), help="seconds")
-    add.add_argument("-t", "--samples", type=int, default=12800)
+    add.add_argument("-t", "--samples", type=int, default=40_000)
     add.add_argument("--seed", type=int, default=0)
     add = parts.add_parser("viewer")
     add.set_defaults(act=view)
@@ -127,7 +133,12 @@ def main() -> int:
     add.add_argument("--clients", type=int, default=4)
     add.add_argument("--run", default="sm5-64")
     given = parser.parse_args()
-    return given.act(given)
+    try:
+        return given.act(given)
+    finally:
+        for run in STARTED:
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,21 @@ def shell(name, *arguments, **environment):
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["viewer_load.py", "RUN", "--seconds", "1", "--clients", "2"], "\n0 errors"),
+        (["soak.py", "viewer", "--run", "RUN", "--seconds", "1"], "MB, 0 errors"),
+        (["soak.py", "train", "--seconds", "0", "-t", "8"], "0 runs, 0 stops: 0 not as the straight one"),
+    ],
+)
+def test_long_measurements_begin(run, command, says):
+    command = [sys.executable, RUNS / command[0], *(str(run) if word == "RUN" else word for word in command[1:])]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert said.returncode == 0, said.stderr
+    assert says in said.stdout
+
+
 @pytest.mark.parametrize("name", ["gpu", "founding"])
 def test_scripts_are_shell(name):
     subprocess.run(["bash", "-n", RUNS / f"{name}.sh"], check=True)
