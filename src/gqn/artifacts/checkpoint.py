@@ -31,7 +31,7 @@ from gqn.artifacts import trained
 from gqn.artifacts.trained import CONFIG, EVALUATION, TRAINING, WEIGHTS
 from gqn.config import Config
 from gqn.data import sources
-from gqn.errors import RUN, BadInput
+from gqn.errors import RUN, BadInput, short_of_memory
 from gqn.models import Model, checks
 from gqn.runtime import content, files, reading
 
@@ -211,8 +211,14 @@ def opened(run: str | Path, say: Callable[[str], None] = print) -> tuple[Config,
     if config.data.world < configs.WORLD:
         name = config.data.dataset_name
         say(f"{run} was trained on {name} as gqn rendered it before, with cameras of another meaning: see docs/data.md")
-    with reading.named(folder / CONFIG):  # its numbers may be too large for any model
+    try:
         model = build(config)
+    except Exception as error:  # the numbers may be too large for any model, or a model of one's own fails
+        if short_of_memory(error):
+            raise
+        raise BadInput(
+            f"the model that {folder / CONFIG} describes cannot be built: {reading.reason(error)}"
+        ) from error
     took = known(folder / TRAINING) if path.name == WEIGHTS else {}
     if weights is None:
         state = read_state(path) if named else load_state(folder, say)

@@ -247,6 +247,17 @@ def test_colmaps_worlds_are_turned_and_scaled_alike(tmp_path):
         assert (position[:, 2] > 0).all() and (position[:, 2] < 0.55).all()
 
 
+def test_scenes_whose_names_are_numbers_are_scenes_each(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "12":
+        a_model(tmp_path / "p" / name, rng, 1.0)
+        for file in (tmp_path / "p" / name / "sparse" / "0").iterdir():
+            file.rename(tmp_path / "p" / name / file.name)
+    assert len(capture.found(tmp_path / "p")) == 2
+    imported(tmp_path / "p", tmp_path / "out", "train")
+    assert len(read(tmp_path / "out")) == 2
+
+
 def test_a_transforms_json_is_taken_before_the_model_that_it_was_made_of(tmp_path):
     a_model(tmp_path / "s" / "colmap", np.random.default_rng(0), 1.0)
     a_scene(tmp_path / "s")

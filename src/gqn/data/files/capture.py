@@ -30,7 +30,6 @@ from gqn.runtime.console import Reporter, note, say
 SCENES = "scenes.json"
 TRANSFORMS, MODEL = "transforms.json", "images"
 PARTS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")  # of one scene, each with some views
-FRAMES = ("scene", "dataset")
 INWARD = 0.5  # cameras look inward if their lines of sight pass the middle at less than this share of their distance
 SEEN = 95  # per cent of a model's points that the region contains
 
@@ -74,7 +73,6 @@ class Gauge:
     turn: Array  # (3, 3)
     centre: Array  # (3,), turned
     unit: float
-    inward: bool  # whether the cameras look at the centre
 
     def moved(self, points: Array) -> Array:
         """Points (*B, 3) of the source."""
@@ -97,14 +95,22 @@ def found(src: Path) -> list[tuple[str, Path]]:
     models: dict[Path, list[Path]] = {}
     for path in below:
         if path.name in ("images.bin", "images.txt") and path.with_name("cameras" + path.suffix).exists():
-            root = path.parent
-            while root != src and (root.name.isdigit() or root.name in ("sparse", "colmap")):
-                root = root.parent
-            models.setdefault(root, []).append(path)
+            models.setdefault(_scene_of(path.parent, src), []).append(path)
     for root, paths in models.items():
         if root not in scenes:  # nerfstudio leaves COLMAP's model beside its transforms.json
             scenes[root] = (MODEL, max(paths, key=lambda path: path.stat().st_size).parent)
     return [scenes[folder] for folder in sorted(scenes)]
+
+
+def _scene_of(model: Path, src: Path) -> Path:
+    """The folder of the scene, in `src`, that a model of COLMAP's is of: without colmap/, sparse/ and sparse/0/."""
+    folder = model
+    if folder != src and folder.name.isdigit() and folder.parent.name == "sparse":
+        folder = folder.parent
+    for name in ("sparse", "colmap"):
+        if folder != src and folder.name == name:
+            folder = folder.parent
+    return folder
 
 
 def convert(
@@ -171,9 +177,7 @@ def _read(src: Path, kind: str, path: Path) -> list[Capture]:
     """The scene in a transforms.json or a model of COLMAP's; or a scene for each split of a folder with `PARTS`."""
     root = src if src.is_dir() else src.parent
     if kind == MODEL:
-        above = path
-        while above != root and (above.name.isdigit() or above.name in ("sparse", "colmap")):
-            above = above.parent
+        above = _scene_of(path, root)
         images = above / "images" if (above / "images").is_dir() else above
         taken, points = colmap.photos(path, images)
         found = [((taken, True), above, "")]
@@ -215,11 +219,11 @@ def _gauge(scenes: list[Capture], options: Options) -> Gauge:
         note(f"{scenes[0].name}: the cameras lie on their sides if {up} is up: `up` says what is")
     at = np.array([photo.position for photo in photos]) @ turn.T
     looks = np.array([photo.look() for photo in photos]) @ turn.T
-    middle, inward = _middle(at, looks)
+    middle, _ = _middle(at, looks)
     if options.centre is not None:
         middle = turn @ np.array(options.centre)
     unit = float(np.linalg.norm(at - middle, axis=1).mean())
-    return Gauge(turn, middle, unit if unit > 1e-9 else 1.0, inward)
+    return Gauge(turn, middle, unit if unit > 1e-9 else 1.0)
 
 
 def _turn(up: Array) -> Array:

@@ -164,7 +164,7 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
                 "give the options it was begun with, or another `out`"
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != BESIDE for path in folder.iterdir()):
         raise BadInput(f"{folder} holds other data: give another `out`")
     folder.mkdir(parents=True, exist_ok=True)
     files.write(path, lambda part: part.write_text(reading.as_json(asdict(recipe)), encoding="utf-8"))
