@@ -261,3 +261,12 @@ def test_a_model_of_rooms_as_they_were_says_so_and_its_run_is_not_gone_on_with(t
         train(rooms, HERE, folder)
     checkpoint.load(made_run(tmp_path / "now", rooms), said.append)
     assert len(said) == 1
+
+
+def test_a_model_that_cannot_be_built_is_not_called_damage(run, monkeypatch):
+    def broken(config):
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr(checkpoint, "build", broken)
+    with pytest.raises(BadInput, match=r"the model that .*config\.json describes cannot be built: no such layer"):
+        checkpoint.load(run)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from gqn.artifacts import checkpoint
 from gqn.cli.main import main
-from gqn.data.files import capture, transforms
+from gqn.data.files import capture, conversion, transforms
 from gqn.data.files.capture import Options
 from gqn.data.sources import source
-from gqn.data.specification import spec
+from gqn.data.specification import as_toml, spec
 from gqn.errors import BadInput
 from gqn.viewer import protocol
 from gqn.viewer.session import Session
@@ -394,3 +394,15 @@ def test_wrong_calls_say_one_line(scenes, tmp_path, capsys):
     (tmp_path / "theirs" / "a.pt").write_bytes(b"x")
     status, said = said_of(capsys, "data", "import", tmp_path / "theirs", "--name", "jaco", "--up", "y", *out)
     assert status == 2 and "holds no transforms.json and no model of COLMAP's: leave --up away" in said
+
+
+def test_other_ports_files_become_scenes_of_ones_own_beside_a_dataset_toml(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    scene = (torch.zeros(4, 16, 16, 3, dtype=torch.uint8), torch.zeros(4, 5))
+    torch.save([scene], tmp_path / "theirs" / "a.pt")
+    (tmp_path / "out" / "mine").mkdir(parents=True)
+    text = as_toml({"name": "mine", "fov": 40, "views": 4, "size": 16, "region": [1, 1, 1]})
+    (tmp_path / "out" / "mine" / "dataset.toml").write_text(text)
+    conversion.convert(tmp_path / "theirs", "mine", tmp_path / "out", "train")
+    assert read(tmp_path / "out")[0].cameras.fov == 40
+    assert (tmp_path / "out" / "mine" / "dataset.toml").read_text() == text
